@@ -1,0 +1,75 @@
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bindings/register.hpp"
+#include "bindings/tree_arrays.hpp"
+#include "claid/parallel.hpp"
+#include "claid/simd/dispatch.hpp"
+#include "claid/tree.hpp"
+
+namespace py = pybind11;
+
+namespace {
+
+using FeatureArray = py::array_t<float, py::array::c_style>;
+using GridArgument = std::pair<std::int32_t, std::int32_t>;
+
+// Guards the kernels against a caller that did not come through claid_ext.detect.
+claid::Features checked(const FeatureArray& array, GridArgument grid) {
+    const claid::Grid shape{grid.first, grid.second};
+    if (grid.first < 1 || grid.second < 1 || array.ndim() != 2 || array.shape(1) < 1 ||
+        shape.patches() > claid::kMaxPatches ||
+        shape.patches() != static_cast<std::size_t>(array.shape(0))) {
+        throw std::invalid_argument("features must be (H * W, D) with at most 65535 rows");
+    }
+    return {array.data(), static_cast<std::size_t>(array.shape(1)), shape};
+}
+
+py::list detect(const std::vector<FeatureArray>& features, const std::vector<GridArgument>& grids,
+                double tau, double connectivity, double energy_top, double dominance,
+                std::int64_t min_patches, bool random_start, std::uint64_t seed,
+                std::int64_t max_passes, bool released, std::size_t threads) {
+    if (features.size() != grids.size()) throw std::invalid_argument("one grid an image");
+    claid::Options options;
+    options.tau = tau;
+    options.connectivity = connectivity;
+    options.energy_top = energy_top;
+    options.dominance = dominance;
+    options.min_patches = min_patches;
+    options.start = random_start ? claid::Start::random : claid::Start::seeds;
+    options.seed = seed;
+    options.max_passes = max_passes;
+    options.rules = released ? claid::Rules::released : claid::Rules::paper;
+
+    std::vector<claid::Features> batch;
+    for (std::size_t i = 0; i < features.size(); ++i) {
+        batch.push_back(checked(features[i], grids[i]));
+    }
+    const claid::Kernels& simd = claid::kernels();
+    std::vector<claid::RegionTree> trees;
+    {
+        const py::gil_scoped_release unlocked;
+        trees = claid::decompose(batch, options, simd,
+                                 threads > 0 ? threads : claid::available_threads());
+    }
+    py::list out;
+    for (const claid::RegionTree& tree : trees) out.append(bindings::to_arrays(tree));
+    return out;
+}
+
+}  // namespace
+
+void register_detect(py::module_& module) {
+    using py::arg;
+    module.def("detect", &detect, arg("features").noconvert(), arg("grids"), py::kw_only(),
+               arg("tau"), arg("connectivity"), arg("energy_top"), arg("dominance"),
+               arg("min_patches"), arg("random_start"), arg("seed"), arg("max_passes"),
+               arg("released"), arg("threads"),
+               "Region trees of float32 features, as tuples of arrays; see claid_ext.detect.");
+}

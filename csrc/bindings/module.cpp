@@ -1,0 +1,8 @@
+// claid_ext._core: arguments in, arrays out; no arithmetic.
+#include "bindings/register.hpp"
+
+PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
+    module.doc() = "The compiled kernels behind claid_ext.detect.";
+    register_detect(module);
+    register_build(module);
+}

@@ -1,0 +1,7 @@
+// The parts of the extension module; module.cpp wires them together.
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+void register_detect(pybind11::module_& module);
+void register_build(pybind11::module_& module);

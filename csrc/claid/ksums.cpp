@@ -1,0 +1,226 @@
+#include "claid/ksums.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "claid/visiting_order.hpp"
+
+namespace claid {
+namespace {
+
+// Widens a bound on distances by more than all the roundings of its float64 steps.
+constexpr double kBoundMargin = 1.0 + 1e-9;
+
+constexpr std::int64_t kVisitNow = -1;
+
+// D_1 - D_0, ready for exact dot products with rows.
+class ClusterDifference {
+  public:
+    ClusterDifference(const Kernels& simd, const Q15Rows& q15, std::size_t node_size)
+        : simd_(simd),
+          sum_(q15.stride),
+          high_(q15.stride),
+          low_(q15.stride),
+          shift_(shift_for(static_cast<double>(q15.dims), static_cast<double>(node_size))) {
+        std::fill_n(sum_.data(), sum_.size(), 0);
+    }
+
+    void add(const std::int16_t* row, std::int32_t factor) {
+        simd_.add_row(sum_.data(), row, factor, sum_.size());
+    }
+
+    // To be called after additions, before dots.
+    void update() {
+        narrow_ = shift_ > 0 &&
+                  simd_.split(sum_.data(), shift_, high_.data(), low_.data(), sum_.size());
+    }
+
+    void dots(const std::int16_t* const* rows, std::int64_t* out) const {
+        if (narrow_) {
+            simd_.dot_split(rows, {high_.data(), low_.data()}, shift_, sum_.size(), out);
+        } else {
+            for (std::size_t j = 0; j < kVisitBatch; ++j) {
+                out[j] = simd_.dot_wide(rows[j], sum_.data(), sum_.size());
+            }
+        }
+    }
+
+  private:
+    // The largest shift for which a row's dot product with the low parts fits int32, by
+    // Cauchy-Schwarz; 0 when the one with the high parts then may not.
+    static int shift_for(double dims, double node_size) {
+        constexpr double kLimit = 2147483647.0;
+        const double row_norm = kQ15One + 0.5 * std::sqrt(dims) + 1.0;
+        int shift = 15;
+        while (shift > 0 && row_norm * std::ldexp(std::sqrt(dims), shift - 1) > kLimit) --shift;
+        const double high_norm = std::ldexp(node_size * row_norm, -shift) + 0.5 * std::sqrt(dims);
+        return row_norm * high_norm < kLimit ? shift : 0;
+    }
+
+    const Kernels& simd_;
+    AlignedArray<std::int32_t> sum_;
+    AlignedArray<std::int16_t> high_, low_;
+    int shift_;
+    bool narrow_ = false;
+};
+
+class KSums {
+  public:
+    KSums(const Node& node, const Q15Rows& q15, const Options& options, const Kernels& simd,
+          Clusters& clusters)
+        : node_(node),
+          q15_(q15),
+          released_(options.rules == Rules::released),
+          side_(clusters.side),
+          difference_(simd, q15, node.size()),
+          patient_until_(node.size(), kVisitNow),
+          arrivals_per_gain_(node.size()) {
+        for (std::size_t t = 0; t < node.size(); ++t) {
+            const int sign = side_[t] == 1 ? 1 : -1;
+            difference_.add(row(t), sign);
+            size_difference_ += sign;
+            square_difference_ += sign * square(t);
+            cluster_size_[side_[t]] += 1;
+        }
+        difference_.update();
+        bound_distances(clusters.seed_distance);
+    }
+
+    // One sweep; the number of its moves.
+    std::int64_t sweep(VisitingOrder order) {
+        const auto k = static_cast<std::uint32_t>(node_.size());
+        std::int64_t moves = 0;
+        std::uint32_t at = order.b;
+        for (std::uint32_t visited = 0; visited < k;) {
+            Batch batch;
+            for (; visited < k && batch.count < kVisitBatch; ++visited) {
+                if (arrivals_[side_[at]] > patient_until_[at]) batch.add(at, visited, row(at));
+                at = at >= k - order.a ? at - (k - order.a) : at + order.a;
+            }
+            if (batch.count == 0) break;
+            if (const std::size_t moved = first_to_move(batch); moved < batch.count) {
+                move(batch.position[moved], batch.gain[moved]);
+                ++moves;
+                visited = batch.visit[moved] + 1;
+                at = static_cast<std::uint32_t>((std::uint64_t{order.a} * visited + order.b) % k);
+            }
+        }
+        return moves;
+    }
+
+  private:
+    // Consecutive visits that may move, all evaluated against the same clusters.
+    struct Batch {
+        std::size_t count = 0;
+        std::uint32_t position[kVisitBatch], visit[kVisitBatch];
+        const std::int16_t* rows[kVisitBatch];
+        std::int64_t gain[kVisitBatch];
+
+        void add(std::uint32_t at, std::uint32_t visited, const std::int16_t* row) {
+            position[count] = at;
+            visit[count] = visited;
+            rows[count++] = row;
+        }
+    };
+
+    // Evaluates the visits in order up to the first that moves; batch.count when none does.
+    std::size_t first_to_move(Batch& batch) {
+        std::fill(batch.rows + batch.count, batch.rows + kVisitBatch, batch.rows[0]);
+        std::int64_t dots[kVisitBatch];
+        difference_.dots(batch.rows, dots);
+        for (std::size_t j = 0; j < batch.count; ++j) {
+            const std::uint32_t t = batch.position[j];
+            const std::int64_t gain = size_difference_ * square(t) + square_difference_ - 2 * dots[j];
+            batch.gain[j] = side_[t] == 1 ? gain : -gain;
+            const std::int64_t slack = threshold(t) - batch.gain[j];
+            if (slack < 0) {
+                if (cluster_size_[side_[t]] > 1) return j;
+            } else {
+                be_patient(t, slack);
+            }
+        }
+        return batch.count;
+    }
+
+    // The patch goes to the other cluster, where its gain is the opposite.
+    void move(std::uint32_t t, std::int64_t gain) {
+        const int from = side_[t], sign = from == 1 ? 1 : -1;
+        difference_.add(row(t), -2 * sign);
+        difference_.update();
+        size_difference_ -= 2 * sign;
+        square_difference_ -= 2 * sign * square(t);
+        cluster_size_[from] -= 1;
+        cluster_size_[1 - from] += 1;
+        side_[t] = static_cast<std::uint8_t>(1 - from);
+        arrivals_[1 - from] += 1;
+        be_patient(t, threshold(t) + gain);
+    }
+
+    void be_patient(std::uint32_t t, std::int64_t slack) {
+        const double arrivals = static_cast<double>(slack) * arrivals_per_gain_[t];
+        patient_until_[t] = arrivals_[side_[t]] + static_cast<std::int64_t>(arrivals);
+    }
+
+    // What a move must gain more than.
+    [[nodiscard]] std::int64_t threshold(std::uint32_t t) const {
+        return released_ ? square(t) : 0;
+    }
+
+    // ||q_i - q_m|| is at most the way over the origin, and the way over s+ where that is known.
+    void bound_distances(const std::vector<std::int64_t>& seed_distance) {
+        double longest = 0.0, farthest = 0.0;
+        for (std::size_t t = 0; t < node_.size(); ++t) {
+            longest = std::max(longest, std::sqrt(static_cast<double>(square(t))));
+        }
+        for (const std::int64_t distance : seed_distance) {
+            farthest = std::max(farthest, std::sqrt(static_cast<double>(distance)));
+        }
+        for (std::size_t t = 0; t < node_.size(); ++t) {
+            double distance = longest + std::sqrt(static_cast<double>(square(t)));
+            if (!seed_distance.empty()) {
+                distance = std::min(
+                    distance, farthest + std::sqrt(static_cast<double>(seed_distance[t])));
+            }
+            const double step = std::max(2.0 * distance * distance * kBoundMargin, 1.0);
+            arrivals_per_gain_[t] = 1.0 / (step * kBoundMargin);
+        }
+    }
+
+    [[nodiscard]] const std::int16_t* row(std::size_t t) const {
+        return q15_.row(node_.patches[t]);
+    }
+    [[nodiscard]] std::int64_t square(std::size_t t) const {
+        return q15_.squares[node_.patches[t]];
+    }
+
+    const Node& node_;
+    const Q15Rows& q15_;
+    bool released_;
+    std::vector<std::uint8_t>& side_;
+    ClusterDifference difference_;           // D_1 - D_0
+    std::int64_t size_difference_ = 0;       // N_1 - N_0
+    std::int64_t square_difference_ = 0;     // F_1 - F_0
+    std::int64_t cluster_size_[2] = {0, 0};  // N_0, N_1
+    std::int64_t arrivals_[2] = {0, 0};      // moves into each cluster so far
+    std::vector<std::int64_t> patient_until_;  // no move before more arrivals in the own cluster
+    std::vector<double> arrivals_per_gain_;
+};
+
+}  // namespace
+
+std::int64_t k_sums(const Node& node, const Q15Rows& q15, const Options& options,
+                    const Kernels& simd, Clusters& clusters) {
+    KSums state(node, q15, options, simd, clusters);
+    std::int64_t moves = 0;
+    for (std::int64_t sweep = 0; sweep < options.max_passes; ++sweep) {
+        const auto order = VisitingOrder::of(options.seed, node.patches.front(), node.size(),
+                                             static_cast<std::uint64_t>(sweep));
+        const std::int64_t moved = state.sweep(order);
+        moves += moved;
+        if (moved == 0) break;
+    }
+    return moves;
+}
+
+}  // namespace claid

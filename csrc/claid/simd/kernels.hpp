@@ -1,0 +1,81 @@
+// The inner loops, one table a SIMD level, chosen at run time. Every level gives the same bits.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace claid {
+
+// Rows are padded with zeros to a multiple of this many int16, whole vectors at every level.
+inline constexpr std::size_t kRowMultiple = 32;
+
+// Bits of the affinity are kept in words of 64; tiles never cross a word.
+inline constexpr std::size_t kWordBits = 64;
+
+// k-sums visits are evaluated this many at a time, so that their loads overlap.
+inline constexpr std::size_t kVisitBatch = 4;
+
+struct RowNorms {
+    double squared_norm;  // sum of X^2; not finite when the row is not
+    double energy;        // sum of |X|
+};
+
+// D_1 - D_0 as high * 2^shift + low, so that int16 multiply-adds give exact dot products.
+struct SplitSum {
+    const std::int16_t* high;  // [padded dims]
+    const std::int16_t* low;   // [padded dims]
+};
+
+struct Kernels {
+    const char* level;
+
+    // An affinity tile is tile_rows x tile_columns patches; both divide kWordBits.
+    std::size_t tile_rows;
+    std::size_t tile_columns;
+
+    // Both sums in the contract's fixed order of 16 lanes.
+    RowNorms (*row_norms)(const float* row, std::size_t dims);
+
+    // q[k] = rint(row[k] * scale), zeros from dims to padded.
+    void (*quantise)(const float* row, std::size_t dims, double scale, std::int16_t* q,
+                     std::size_t padded);
+
+    // Interleaves tile_columns rows: panel[pair][column] is int16 elements 2 pair, 2 pair + 1.
+    void (*pack_panel)(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
+                       std::int16_t* panel);
+
+    // bits[r] bit c = (row r of the tile . column c of the panel > threshold). Rows come from a
+    // panel as well, starting at some row of it.
+    void (*affinity_tile)(const std::int16_t* row_panel, const std::int16_t* column_panel,
+                          std::size_t pairs, std::int32_t threshold, std::uint32_t* bits);
+
+    std::int32_t (*dot)(const std::int16_t* a, const std::int16_t* b, std::size_t padded);
+
+    // out[i] = popcount(row patches[i] of the affinity AND membership), words first .. last - 1.
+    void (*degrees)(const std::uint64_t* rows, std::size_t words, const std::uint16_t* patches,
+                    std::size_t count, const std::uint64_t* membership, std::size_t first,
+                    std::size_t last, std::uint32_t* out);
+
+    // sum[k] += factor * q[k]
+    void (*add_row)(std::int32_t* sum, const std::int16_t* q, std::int32_t factor,
+                    std::size_t padded);
+
+    // Splits sum; false when a high part does not fit int16.
+    bool (*split)(const std::int32_t* sum, int shift, std::int16_t* high, std::int16_t* low,
+                  std::size_t padded);
+
+    // out[j] = rows[j] . sum for kVisitBatch rows, from the split sum.
+    void (*dot_split)(const std::int16_t* const* rows, SplitSum sum, int shift, std::size_t padded,
+                      std::int64_t* out);
+
+    // row . sum, for sums too large to split.
+    std::int64_t (*dot_wide)(const std::int16_t* row, const std::int32_t* sum, std::size_t padded);
+};
+
+const Kernels* scalar_kernels();
+const Kernels* avx2_kernels();
+const Kernels* avx512_kernels();
+const Kernels* avx512vnni_kernels();
+const Kernels* neon_kernels();
+
+}  // namespace claid

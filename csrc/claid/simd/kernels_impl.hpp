@@ -1,0 +1,244 @@
+// The kernels, written once over an instruction set's vectors. Each level's file defines a struct
+// Isa with them and includes this.
+//
+//   Isa::Vec   a register of int16          Isa::Acc   exact int32 sums of products of pairs
+//   kColumns   columns of an affinity tile that one Acc covers
+//   kRows      rows of an affinity tile      kVecs      Accs a row of it
+//   load, broadcast_pair, zero, multiply_add, greater (a bit a column), sum (of all columns)
+#pragma once
+
+#include <cmath>
+#include <cstring>
+
+#include "claid/simd/kernels.hpp"
+
+namespace claid {
+namespace {
+
+using Float8 = float __attribute__((vector_size(32)));
+using Double8 = double __attribute__((vector_size(64)));
+using Int8x32 = std::int32_t __attribute__((vector_size(32)));
+using Int8x16 = std::int16_t __attribute__((vector_size(16)));
+using Int4 = std::int32_t __attribute__((vector_size(16)));
+
+constexpr std::size_t kLanes = 16;  // of the contract's float64 sums
+
+// Rounds to the nearest integer, half to even, as rint does, for magnitudes below 2^51.
+constexpr double kRoundingConstant = 6755399441055744.0;  // 1.5 * 2^52
+
+template <class Vector, class T>
+[[gnu::always_inline]] inline Vector load_vector(const T* from) {
+    Vector v;
+    std::memcpy(&v, from, sizeof v);
+    return v;
+}
+
+// Calls body(16 floats) for each step of a row, the last step padded with zeros.
+template <class Body>
+[[gnu::always_inline]] inline void for_each_step(const float* row, std::size_t dims, Body body) {
+    std::size_t k = 0;
+    for (; k + kLanes <= dims; k += kLanes) body(row + k, k);
+    if (k < dims) {
+        float tail[kLanes] = {};
+        std::memcpy(tail, row + k, (dims - k) * sizeof(float));
+        body(tail, k);
+    }
+}
+
+// Lane j += lane j + 8, then 4, 2, 1.
+[[gnu::always_inline]] inline double sum_lanes(const Double8& low, const Double8& high) {
+    const Double8 by8 = low + high;
+    double lane[8];
+    std::memcpy(lane, &by8, sizeof lane);
+    for (int half = 4; half > 0; half /= 2) {
+        for (int j = 0; j < half; ++j) lane[j] += lane[j + half];
+    }
+    return lane[0];
+}
+
+RowNorms row_norms(const float* row, std::size_t dims) {
+    Double8 squares_low{}, squares_high{}, energy_low{}, energy_high{};
+    for_each_step(row, dims, [&](const float* x, std::size_t) {
+        const Double8 low = __builtin_convertvector(load_vector<Float8>(x), Double8);
+        const Double8 high = __builtin_convertvector(load_vector<Float8>(x + 8), Double8);
+        squares_low += low * low;
+        squares_high += high * high;
+        energy_low += low < 0.0 ? -low : low;
+        energy_high += high < 0.0 ? -high : high;
+    });
+    return {sum_lanes(squares_low, squares_high), sum_lanes(energy_low, energy_high)};
+}
+
+[[gnu::always_inline]] inline Int8x16 round_to_q15(const float* x, double scale) {
+    const Double8 exact = __builtin_convertvector(load_vector<Float8>(x), Double8) * scale;
+    const Double8 rounded = (exact + kRoundingConstant) - kRoundingConstant;
+    return __builtin_convertvector(__builtin_convertvector(rounded, Int8x32), Int8x16);
+}
+
+void quantise(const float* row, std::size_t dims, double scale, std::int16_t* q,
+              std::size_t padded) {
+    for_each_step(row, dims, [&](const float* x, std::size_t k) {
+        const Int8x16 low = round_to_q15(x, scale);
+        const Int8x16 high = round_to_q15(x + 8, scale);
+        std::memcpy(q + k, &low, sizeof low);
+        std::memcpy(q + k + 8, &high, sizeof high);
+    });
+    const std::size_t written = (dims + kLanes - 1) / kLanes * kLanes;
+    std::memset(q + written, 0, (padded - written) * sizeof(std::int16_t));
+}
+
+// Transposes int32 elements (pairs of int16) in blocks of 4 x 4.
+template <std::size_t Columns>
+void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
+                std::int16_t* panel) {
+    static_assert(Columns % 4 == 0);
+    const std::size_t padded_pairs = (pairs + 3) / 4 * 4;  // the rows' padding covers it
+    for (std::size_t pair = 0; pair < padded_pairs; pair += 4) {
+        for (std::size_t column = 0; column < Columns; column += 4) {
+            const std::int16_t* from = rows + column * stride + 2 * pair;
+            const Int4 a = load_vector<Int4>(from);
+            const Int4 b = load_vector<Int4>(from + stride);
+            const Int4 c = load_vector<Int4>(from + 2 * stride);
+            const Int4 d = load_vector<Int4>(from + 3 * stride);
+            const Int4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+            const Int4 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+            const Int4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+            const Int4 cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+            const Int4 out[4] = {__builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5),
+                                 __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7),
+                                 __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
+                                 __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
+            for (std::size_t p = 0; p < 4; ++p) {
+                std::memcpy(panel + 2 * ((pair + p) * Columns + column), &out[p], sizeof(Int4));
+            }
+        }
+    }
+}
+
+// The register tile: kRows x kVecs accumulators, one multiply-add each a pair of dimensions.
+template <class Isa>
+void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_panel,
+                   std::size_t pairs, std::int32_t threshold, std::uint32_t* bits) {
+    constexpr int kRows = Isa::kRows, kVecs = Isa::kVecs;
+    constexpr std::size_t kStep = 2 * Isa::kColumns * kVecs;  // int16 a pair of a panel
+    typename Isa::Acc acc[kRows][kVecs];
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) acc[r][v] = Isa::zero();
+    }
+    for (std::size_t p = 0; p < pairs; ++p, row_panel += kStep, column_panel += kStep) {
+        typename Isa::Vec column[kVecs];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVecs; ++v) column[v] = Isa::load(column_panel + 2 * Isa::kColumns * v);
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            const typename Isa::Vec row = Isa::broadcast_pair(row_panel + 2 * r);
+#pragma GCC unroll 4
+            for (int v = 0; v < kVecs; ++v) {
+                acc[r][v] = Isa::multiply_add(acc[r][v], row, column[v]);
+            }
+        }
+    }
+    for (int r = 0; r < kRows; ++r) {
+        std::uint32_t row_bits = 0;
+        for (int v = 0; v < kVecs; ++v) {
+            row_bits |= Isa::greater(acc[r][v], threshold) << (Isa::kColumns * v);
+        }
+        bits[r] = row_bits;
+    }
+}
+
+template <class Isa>
+constexpr std::size_t kVecInt16 = sizeof(typename Isa::Vec) / sizeof(std::int16_t);
+
+template <class Isa>
+std::int32_t dot(const std::int16_t* a, const std::int16_t* b, std::size_t padded) {
+    typename Isa::Acc acc = Isa::zero();
+    for (std::size_t k = 0; k < padded; k += kVecInt16<Isa>) {
+        acc = Isa::multiply_add(acc, Isa::load(a + k), Isa::load(b + k));
+    }
+    return Isa::sum(acc);
+}
+
+void degrees(const std::uint64_t* rows, std::size_t words, const std::uint16_t* patches,
+             std::size_t count, const std::uint64_t* membership, std::size_t first,
+             std::size_t last, std::uint32_t* out) {
+    for (std::size_t i = 0; i < count; ++i) {
+        const std::uint64_t* row = rows + patches[i] * words;
+        std::uint64_t degree = 0;
+        for (std::size_t w = first; w < last; ++w) {
+            degree += static_cast<std::uint64_t>(__builtin_popcountll(row[w] & membership[w]));
+        }
+        out[i] = static_cast<std::uint32_t>(degree);
+    }
+}
+
+void add_row(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, std::size_t padded) {
+    for (std::size_t k = 0; k < padded; ++k) sum[k] += factor * q[k];
+}
+
+bool split(const std::int32_t* sum, int shift, std::int16_t* high, std::int16_t* low,
+           std::size_t padded) {
+    const std::int32_t half = 1 << (shift - 1);
+    std::int32_t outside = 0;
+    for (std::size_t k = 0; k < padded; ++k) {
+        const std::int32_t above = (sum[k] + half) >> shift;
+        high[k] = static_cast<std::int16_t>(above);
+        low[k] = static_cast<std::int16_t>(sum[k] - (above << shift));
+        outside |= above ^ high[k];
+    }
+    return outside == 0;
+}
+
+template <class Isa>
+void dot_split(const std::int16_t* const* rows, SplitSum sum, int shift, std::size_t padded,
+               std::int64_t* out) {
+    typename Isa::Acc high[kVisitBatch], low[kVisitBatch];
+#pragma GCC unroll 4
+    for (std::size_t j = 0; j < kVisitBatch; ++j) high[j] = low[j] = Isa::zero();
+    for (std::size_t k = 0; k < padded; k += kVecInt16<Isa>) {
+        const typename Isa::Vec sum_high = Isa::load(sum.high + k);
+        const typename Isa::Vec sum_low = Isa::load(sum.low + k);
+#pragma GCC unroll 4
+        for (std::size_t j = 0; j < kVisitBatch; ++j) {
+            const typename Isa::Vec row = Isa::load(rows[j] + k);
+            high[j] = Isa::multiply_add(high[j], row, sum_high);
+            low[j] = Isa::multiply_add(low[j], row, sum_low);
+        }
+    }
+    const std::int64_t unit = std::int64_t{1} << shift;
+    for (std::size_t j = 0; j < kVisitBatch; ++j) {
+        out[j] = std::int64_t{Isa::sum(high[j])} * unit + Isa::sum(low[j]);
+    }
+}
+
+std::int64_t dot_wide(const std::int16_t* row, const std::int32_t* sum, std::size_t padded) {
+    std::int64_t total = 0;
+    for (std::size_t k = 0; k < padded; ++k) total += std::int64_t{row[k]} * sum[k];
+    return total;
+}
+
+template <class Isa>
+constexpr Kernels kernels_of(const char* level) {
+    constexpr std::size_t kTileColumns = Isa::kColumns * Isa::kVecs;
+    static_assert(kWordBits % kTileColumns == 0 && kTileColumns % Isa::kRows == 0);
+    static_assert(kTileColumns <= 32, "a tile's row of bits is one uint32");
+    static_assert(kRowMultiple % kVecInt16<Isa> == 0);
+    return {level,
+            Isa::kRows,
+            kTileColumns,
+            &row_norms,
+            &quantise,
+            &pack_panel<kTileColumns>,
+            &affinity_tile<Isa>,
+            &dot<Isa>,
+            &degrees,
+            &add_row,
+            &split,
+            &dot_split<Isa>,
+            &dot_wide};
+}
+
+}  // namespace
+}  // namespace claid

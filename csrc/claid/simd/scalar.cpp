@@ -1,0 +1,53 @@
+// Plain C++, for any processor.
+#include "claid/simd/kernels_impl.hpp"
+
+namespace claid {
+namespace {
+
+struct Scalar {
+    static constexpr int kColumns = 4, kRows = 4, kVecs = 2;
+    struct Vec {
+        std::int16_t value[2 * kColumns];
+    };
+    struct Acc {
+        std::int32_t value[kColumns];
+    };
+
+    static Vec load(const std::int16_t* p) {
+        Vec v;
+        std::memcpy(&v, p, sizeof v);
+        return v;
+    }
+    static Vec broadcast_pair(const std::int16_t* p) {
+        Vec v;
+        for (int c = 0; c < kColumns; ++c) std::memcpy(v.value + 2 * c, p, 2 * sizeof *p);
+        return v;
+    }
+    static Acc zero() { return {}; }
+    static Acc multiply_add(Acc acc, const Vec& a, const Vec& b) {
+        for (int c = 0; c < kColumns; ++c) {
+            acc.value[c] += a.value[2 * c] * b.value[2 * c] + a.value[2 * c + 1] * b.value[2 * c + 1];
+        }
+        return acc;
+    }
+    static std::uint32_t greater(const Acc& acc, std::int32_t threshold) {
+        std::uint32_t bits = 0;
+        for (int c = 0; c < kColumns; ++c) {
+            bits |= static_cast<std::uint32_t>(acc.value[c] > threshold) << c;
+        }
+        return bits;
+    }
+    static std::int32_t sum(const Acc& acc) {
+        std::int32_t total = 0;
+        for (const std::int32_t value : acc.value) total += value;
+        return total;
+    }
+};
+
+constexpr Kernels kKernels = kernels_of<Scalar>("scalar");
+
+}  // namespace
+
+const Kernels* scalar_kernels() { return &kKernels; }
+
+}  // namespace claid

@@ -1,0 +1,45 @@
+"""CLAID: class-agnostic instance regions from ViT patch features, exact and fast.
+
+`detect` takes patch features and returns a `RegionTree`; `Detector` takes images;
+`RegionDescriptor` and `InstanceIndex` find a thing again. NumPy alone is needed for `detect`;
+everything with images needs the extra `[torch]`, and is imported when first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+from claid_ext._detect import build_info, detect
+from claid_ext.tree import RegionTree
+
+if TYPE_CHECKING:
+    from claid_ext.descriptors import RegionDescriptor
+    from claid_ext.detector import Detection, Detector
+    from claid_ext.index import InstanceIndex
+
+__all__ = [
+    "Detection",
+    "Detector",
+    "InstanceIndex",
+    "RegionDescriptor",
+    "RegionTree",
+    "__version__",
+    "build_info",
+    "detect",
+]
+
+_LAZY = {
+    "Detection": "detector",
+    "Detector": "detector",
+    "InstanceIndex": "index",
+    "RegionDescriptor": "descriptors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"claid_ext.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'claid_ext' has no attribute {name!r}")

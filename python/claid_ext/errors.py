@@ -1,0 +1,34 @@
+"""Errors that are neither a wrong value (ValueError) nor a wrong type (TypeError)."""
+
+__all__ = [
+    "ClaidError",
+    "IndexLockedError",
+    "IndexMismatchError",
+    "InvalidIndexError",
+    "UnreadableImageError",
+    "WeightsUnavailableError",
+]
+
+
+class ClaidError(Exception):
+    """Base of the errors that claid_ext itself defines."""
+
+
+class UnreadableImageError(ClaidError, OSError):
+    """An image file is missing, empty, truncated or in a format nobody here can decode."""
+
+
+class WeightsUnavailableError(ClaidError, RuntimeError):
+    """A network's weights are neither in a local file nor in a package nor at a hub in reach."""
+
+
+class InvalidIndexError(ClaidError, RuntimeError):
+    """A folder is not an instance index, or one of a version or state that cannot be opened."""
+
+
+class IndexMismatchError(ClaidError, ValueError):
+    """An index was built with other options (backbone, pooling, weights) than it is opened with."""
+
+
+class IndexLockedError(ClaidError, RuntimeError):
+    """Another process is writing to the index."""
