@@ -37,7 +37,7 @@ def mask_runs(
     position, times = np.unique((x + columns[0]) * height + rows[edge], return_counts=True)
     # Two changes at one pixel undo each other: a patch without pixels, or a run over two columns.
     starts = position[times % 2 == 1]
-    runs = np.diff(starts, prepend=0, append=height * width)
+    runs: NDArray[np.int64] = np.diff(starts, prepend=0, append=height * width)
     return runs if len(runs) == 1 or runs[-1] else runs[:-1]
 
 

@@ -164,7 +164,8 @@ class RegionTree:
         """
         height, width = _extent("image_size", image_size)
         y, x = height / self.grid[0], width / self.grid[1]
-        return self.boxes * np.array([x, y, x, y])
+        boxes: NDArray[np.float64] = self.boxes * np.array([x, y, x, y])
+        return boxes
 
     def to_coco(
         self,
@@ -317,7 +318,8 @@ def _pixel_edges(patches: int, extent: float, pixels: int) -> NDArray[np.int64]:
     Pixel x, its centre at x + 1/2, is in patch c iff c <= (x + 1/2) patches / extent < c + 1.
     """
     edges = np.ceil(np.arange(patches + 1) * (extent / patches) - 0.5)
-    return np.clip(edges, 0, pixels).astype(np.int64)
+    whole: NDArray[np.int64] = np.clip(edges, 0, pixels).astype(np.int64)
+    return whole
 
 
 def _give_ordinary_mode(path: str) -> None:
