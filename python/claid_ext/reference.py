@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,6 +57,7 @@ _NEIGHBOURS = [(-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1,
 
 Indices = NDArray[np.int64]
 Rows = NDArray[np.float64]
+Bisection = Callable[[Rows, NDArray[np.bool_], Indices, Options], tuple[NDArray[np.int64], int]]
 
 
 def lane_sum(terms: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,7 +102,7 @@ def energy(X: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def high_energy(energies: NDArray[np.float32], top: float) -> NDArray[np.bool_]:
-    """Return H of Eq. 10, the share `top` of patches with the largest energy, ties in: bool (N,)."""
+    """Return H of Eq. 10: the share `top` of patches with the most energy, ties in; bool (N,)."""
     m = max(1, math.floor(top * len(energies) + 0.5))
     high: NDArray[np.bool_] = energies >= np.sort(energies)[-m]
     return high
@@ -129,7 +131,7 @@ def seeds(q: Rows, A: NDArray[np.bool_], S: Indices) -> tuple[int, int]:
     degree = A[np.ix_(S, S)].sum(axis=1)
     plus, minus = S[np.argmax(degree)], S[np.argmin(degree)]
     if plus == minus:
-        others = S[S != plus]
+        others = np.setdiff1d(S, plus)
         minus = others[np.argmin(q[others] @ q[plus])]
     return int(plus), int(minus)
 
@@ -144,11 +146,11 @@ def seed_start(
     """
     plus, minus = seeds(q, A, S)
     if released:
-        cluster = (A[S, plus] & ~A[S, minus]).astype(np.int64)
+        with_plus = A[S, plus] & ~A[S, minus]
     else:
-        cluster = (q[S] @ q[plus] > q[S] @ q[minus]).astype(np.int64)
-    cluster[S == plus] = 1
-    cluster[S == minus] = 0
+        with_plus = q[S] @ q[plus] > q[S] @ q[minus]
+    cluster: NDArray[np.int64] = with_plus.astype(np.int64)
+    cluster[np.searchsorted(S, [plus, minus])] = 1, 0
     return cluster
 
 
@@ -190,7 +192,7 @@ def visiting_order(S: Indices, seed: int, sweep: int) -> Indices:
 
 
 def objective(q: Rows, S: Indices, cluster: NDArray[np.int64]) -> int:
-    """Return what k-sums lowers (Eq. 1): squared distances of all ordered pairs inside a cluster."""
+    """Return what k-sums lowers (Eq. 1): the squared distances of all ordered pairs, summed."""
     total = 0
     for c in (0, 1):
         members = q[S[cluster == c]]
@@ -203,6 +205,7 @@ def k_sums(
     q: Rows,
     S: Indices,
     cluster: NDArray[np.int64],
+    *,
     seed: int = 0,
     max_passes: int = 500,
     released: bool = False,
@@ -292,7 +295,14 @@ def bisect(
         start = random_start(S, options.seed)
     else:
         start = seed_start(q, A, S, options.released)
-    return k_sums(q, S, start, options.seed, options.max_passes, options.released)
+    return k_sums(
+        q,
+        S,
+        start,
+        seed=options.seed,
+        max_passes=options.max_passes,
+        released=options.released,
+    )
 
 
 class _Region(NamedTuple):
@@ -303,8 +313,14 @@ class _Region(NamedTuple):
     dominance: float
 
 
-def decompose(X: NDArray[np.float32], grid: tuple[int, int], options: Options) -> RegionTree:
-    """Cut an image's features X, float32 (N, D), into the tree of its regions (Algorithm 1)."""
+def decompose(
+    X: NDArray[np.float32], grid: tuple[int, int], options: Options, bisect: Bisection = bisect
+) -> RegionTree:
+    """Cut an image's features X, float32 (N, D), into the tree of its regions (Algorithm 1).
+
+    `bisect` cuts a node; the peer CLAID (NCut) puts a normalised cut here. It must leave neither
+    cluster empty.
+    """
     q = q15_rows(X).astype(np.float64)
     high = high_energy(energy(X), options.energy_top)
     A = affinity(q, options.tau)
@@ -337,7 +353,7 @@ def _tree(
         rows, columns = np.divmod(region.patches, grid[1])
         box[:] = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
     sizes = [len(region.patches) for region in regions]
-    members = np.concatenate([region.patches for region in regions] or [np.empty(0)])
+    members = np.concatenate([region.patches for region in regions] or [np.empty(0, np.int64)])
     return RegionTree(
         grid=grid,
         parent=np.array([region.parent for region in regions], np.int32),
@@ -375,7 +391,15 @@ def detect(
     `device` and `threads` are checked and then make no difference.
     """
     options = check_options(
-        tau, connectivity, energy_top, dominance, min_patches, init, seed, max_passes, preset
+        tau=tau,
+        connectivity=connectivity,
+        energy_top=energy_top,
+        dominance=dominance,
+        min_patches=min_patches,
+        init=init,
+        seed=seed,
+        max_passes=max_passes,
+        preset=preset,
     )
     check_device(device)
     check_threads(threads)
