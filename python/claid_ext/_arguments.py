@@ -54,6 +54,7 @@ class Images(NamedTuple):
 
 
 def check_options(
+    *,
     tau: float,
     connectivity: float,
     energy_top: float,
@@ -239,10 +240,10 @@ def _real(name: str, value: Any, low: float) -> float:
             value, (int, float, np.integer, np.floating)
         ):
             raise TypeError(f"{name} must be a real number, got {_kind(value)} {value!r}")
-        value = float(value)
-    if not low <= value <= 1.0:  # False for NaN too
-        raise ValueError(f"{name} must be from {low:g} to 1, got {value!r}")
-    return value
+    number = float(value)
+    if not low <= number <= 1.0:  # False for NaN too
+        raise ValueError(f"{name} must be from {low:g} to 1, got {number!r}")
+    return number
 
 
 def _whole(name: str, value: Any, low: int, high: int | None = None) -> int:
@@ -250,11 +251,11 @@ def _whole(name: str, value: Any, low: int, high: int | None = None) -> int:
     if type(value) is not int:
         if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
             raise TypeError(f"{name} must be a whole number, got {_kind(value)} {value!r}")
-        value = int(value)
-    if value < low or (high is not None and value > high):
+    number = int(value)
+    if number < low or (high is not None and number > high):
         wanted = f"{low} or more" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} must be {wanted}, got {value}")
-    return value
+        raise ValueError(f"{name} must be {wanted}, got {number}")
+    return number
 
 
 def _kind(value: Any) -> str:
