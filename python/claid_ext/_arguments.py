@@ -25,6 +25,7 @@ _MAX_THREADS = 256  # more never help, and a machine may refuse them
 _DOMINANCE = 0.2  # paper, V-F
 _DOMINANCE_RELEASED = 0.1  # the authors' code
 _INT32_MAX = 2**31 - 1
+_REAL = (int, float, np.integer, np.floating)
 
 
 class Options(NamedTuple):
@@ -235,11 +236,8 @@ def _from_torch(torch: Any, name: str, tensor: Any) -> NDArray[Any]:
 
 def _real(name: str, value: Any, low: float) -> float:
     """Check a real number from low to 1."""
-    if type(value) is not float:
-        if isinstance(value, (bool, np.bool_)) or not isinstance(
-            value, (int, float, np.integer, np.floating)
-        ):
-            raise TypeError(f"{name} must be a real number, got {_kind(value)} {value!r}")
+    if isinstance(value, bool) or not isinstance(value, _REAL):
+        raise TypeError(f"{name} must be a real number, got {_kind(value)} {value!r}")
     number = float(value)
     if not low <= number <= 1.0:  # False for NaN too
         raise ValueError(f"{name} must be from {low:g} to 1, got {number!r}")
@@ -248,9 +246,8 @@ def _real(name: str, value: Any, low: float) -> float:
 
 def _whole(name: str, value: Any, low: int, high: int | None = None) -> int:
     """Check a whole number from low on."""
-    if type(value) is not int:
-        if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
-            raise TypeError(f"{name} must be a whole number, got {_kind(value)} {value!r}")
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be a whole number, got {_kind(value)} {value!r}")
     number = int(value)
     if number < low or (high is not None and number > high):
         wanted = f"{low} or more" if high is None else f"from {low} to {high}"

@@ -145,11 +145,9 @@ def seed_start(
     and not to s-, as the authors' code has it.
     """
     plus, minus = seeds(q, A, S)
-    if released:
-        with_plus = A[S, plus] & ~A[S, minus]
-    else:
-        with_plus = q[S] @ q[plus] > q[S] @ q[minus]
-    cluster: NDArray[np.int64] = with_plus.astype(np.int64)
+    by_links = A[S, plus] & ~A[S, minus]
+    by_similarity = q[S] @ q[plus] > q[S] @ q[minus]
+    cluster: NDArray[np.int64] = (by_links if released else by_similarity).astype(np.int64)
     cluster[np.searchsorted(S, [plus, minus])] = 1, 0
     return cluster
 
