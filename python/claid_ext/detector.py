@@ -1,0 +1,305 @@
+"""`Detector`: photos in, trees of regions out, with boxes in the photos' own pixels."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claid_ext import _detect
+from claid_ext._arguments import check_options, check_threads
+from claid_ext._coco import mask_runs
+from claid_ext.errors import UnreadableImageError
+from claid_ext.images import as_image
+from claid_ext.progress import progress as show_progress
+from claid_ext.tree import RegionTree
+
+if TYPE_CHECKING:
+    import torch
+
+    from claid_ext.backbones import Backbone
+
+__all__ = ["Detection", "Detector", "DetectorError"]
+
+DetectorError: TypeAlias = UnreadableImageError | ValueError
+"""What may be wrong with a single image: it cannot be read, or is too elongated for a grid."""
+
+_OPTIONS = {
+    name: parameter.default
+    for name, parameter in inspect.signature(_detect.detect).parameters.items()
+    if name not in {"features", "grid", "device"}
+}
+_GPU_BATCH = 16
+_READERS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Detection:
+    """The regions of one image.
+
+    Attributes
+    ----------
+    tree : the regions over the grid of patches.
+    image_size : (height, width) of the image in pixels, upright.
+    covered : (height, width) in pixels of the part, from the top left corner, that the grid covers:
+        the image without the rest of a patch at the bottom and at the right.
+    path : the image file, None for an image from memory.
+    features : (N, D) torch tensor where `keep_features` asked for it, else None.
+    """
+
+    tree: RegionTree
+    image_size: tuple[int, int]
+    covered: tuple[float, float]
+    path: str | None = None
+    features: torch.Tensor | None = None
+
+    @property
+    def kept(self) -> NDArray[np.int64]:
+        """The regions that are not dummies, int64 (K,)."""
+        return self.tree.kept
+
+    @property
+    def boxes(self) -> NDArray[np.float64]:
+        """Boxes of all R regions in the image's pixels, float64 (R, 4), [x0, y0, x1, y1)."""
+        return self.tree.pixel_boxes(self.covered)
+
+    def masks(self, indices: Any = None) -> NDArray[np.bool_]:
+        """Return masks over the grid of patches, bool (n, H, W), as `RegionTree.masks`."""
+        masks: NDArray[np.bool_] = self.tree.masks(indices)
+        return masks
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the features, ready for json.dump: what `claid detect` writes.
+
+        `rle` is a region's mask over the grid as COCO's uncompressed RLE: runs of patches column
+        by column, the first of them outside. Boxes are in pixels of the image, not rounded.
+        """
+        tree = self.tree
+        rows, columns = (np.arange(side + 1) for side in tree.grid)
+        regions = []
+        for i, box in enumerate(self.boxes.tolist()):
+            runs = mask_runs(tree.masks(i), rows, columns, tree.grid)
+            regions.append(
+                {
+                    "box": box,
+                    "level": int(tree.level[i]),
+                    "parent": int(tree.parent[i]),
+                    "size": int(tree.size[i]),
+                    "connectivity": float(tree.connectivity[i]),
+                    "dominance": float(tree.dominance[i]),
+                    "dummy": bool(tree.dummy[i]),
+                    "rle": {"size": list(tree.grid), "counts": runs.tolist()},
+                }
+            )
+        return {
+            "image": self.path,
+            "image_size": list(self.image_size),
+            "grid": list(tree.grid),
+            "covered": list(self.covered),
+            "regions": regions,
+        }
+
+
+@dataclass(frozen=True)
+class _Input:
+    """An image made ready for the backbone."""
+
+    pixels: torch.Tensor
+    image_size: tuple[int, int]
+    covered: tuple[float, float]
+    path: str | None
+
+
+class Detector:
+    """Finds the regions of images: backbone, then `claid_ext.detect`.
+
+    Attributes
+    ----------
+    backbone : the Backbone that gives the features.
+    detect_options : options of `claid_ext.detect`, the backbone's defaults among them.
+    batch_size : how many images of equal size go through the backbone at once.
+    keep_features : whether detections hold their features.
+    """
+
+    def __init__(
+        self,
+        backbone: Any = "dino_vitb8",
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        device: torch.device | str | None = None,
+        patch_size: int | None = None,
+        keep_features: bool = False,
+        batch_size: int | None = None,
+        **detect_options: Any,
+    ) -> None:
+        """Load the backbone.
+
+        Parameters
+        ----------
+        backbone, weights, device, patch_size : as `claid_ext.backbones.load_backbone`.
+        keep_features : whether detections hold their features, (N, D) on the backbone's device.
+        batch_size : images of equal size at once; None for 16 on a GPU and 1 on the CPU, where
+            more are no faster. The features, and so the regions, may differ in the last bits of
+            float32 with the batch, as networks do.
+        detect_options : options of `claid_ext.detect`; `tau` and `min_patches` are else those that
+            suit the backbone.
+
+        Raises
+        ------
+        TypeError, ValueError : an option that is unknown or wrong; and as `load_backbone`.
+        """
+        _check_detect_options(detect_options)
+        if batch_size is not None and (
+            isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
+        ):
+            raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
+        from claid_ext.backbones import load_backbone
+
+        self.backbone: Backbone = load_backbone(backbone, weights, device, patch_size=patch_size)
+        self.detect_options: dict[str, Any] = {
+            "tau": self.backbone.tau,
+            "min_patches": self.backbone.min_patches,
+            **detect_options,
+        }
+        self._on_gpu = str(self.backbone.device).startswith("cuda")
+        self.batch_size = batch_size or (_GPU_BATCH if self._on_gpu else 1)
+        self.keep_features = keep_features
+        # Where detect has no CUDA, features of a GPU go to the CPU for it.
+        self._detect_on_gpu = self._on_gpu and bool(_detect.build_info()["cuda"])
+
+    def __repr__(self) -> str:
+        """Return backbone and options."""
+        options = ", ".join(f"{name}={value!r}" for name, value in self.detect_options.items())
+        return f"Detector({self.backbone!r}, {options})"
+
+    def __call__(self, images: Any, progress: bool = False) -> list[Detection]:
+        """Find the regions of one image or of many.
+
+        Parameters
+        ----------
+        images : a path, a PIL image or a uint8 array (H, W[, 3 or 4]); or a sequence of these.
+        progress : whether to show a bar on stderr, where that is a terminal.
+
+        Returns
+        -------
+        A Detection for each image, in their order; a list also for one image.
+
+        Raises
+        ------
+        UnreadableImageError : an image file that cannot be read.
+        TypeError, ValueError : what is no image, or one too elongated for a grid of 65535 patches.
+        """
+        one = isinstance(images, str | os.PathLike | np.ndarray) or not isinstance(images, Sequence)
+        many = [images] if one else images
+        found = self.stream(many)
+        bar = show_progress(found, len(many), "detecting", disable=None if progress else True)
+        return list(bar)
+
+    def stream(
+        self,
+        images: Iterable[Any],
+        on_error: Callable[[Any, DetectorError], None] | None = None,
+    ) -> Iterator[Detection]:
+        """Find the regions of any number of images, holding few of them in memory.
+
+        Parameters
+        ----------
+        images : as for a call; read as they are needed, a little ahead of the backbone.
+        on_error : called with an image, as given, that is left out, and the reason: it cannot be
+            read, or is too elongated. None: the error is raised.
+
+        Yields
+        ------
+        A Detection for each image, in their order.
+        """
+        ahead = 4 * self.batch_size if self.batch_size > 1 else 2
+        source = iter(images)
+        # Pillow decodes without the GIL: while the backbone works, the next images are read.
+        with ThreadPoolExecutor(_READERS if self._on_gpu else 1) as readers:
+
+            def read() -> list[tuple[Any, Future[_Input]]]:
+                return [
+                    (image, readers.submit(self._read, image)) for image in islice(source, ahead)
+                ]
+
+            coming = read()
+            while coming:
+                inputs = []
+                for image, future in coming:
+                    try:
+                        inputs.append(future.result())
+                    except (UnreadableImageError, ValueError) as error:
+                        if on_error is None:
+                            raise
+                        on_error(image, error)
+                coming = read()
+                yield from self._detect_in_order(inputs)
+
+    def _read(self, image: Any) -> _Input:
+        upright = as_image(image)
+        try:
+            pixels, covered = self.backbone.preprocess(upright)
+        except ValueError as error:
+            where = f"{image}: " if isinstance(image, str | os.PathLike) else ""
+            raise ValueError(f"{where}{error}") from None
+        path = str(Path(image)) if isinstance(image, str | os.PathLike) else None
+        return _Input(pixels, (upright.height, upright.width), covered, path)
+
+    def _detect_in_order(self, inputs: list[_Input]) -> Iterator[Detection]:
+        """Run batches of equal size, and yield the results in the order of `inputs`."""
+        by_size: dict[tuple[int, ...], list[int]] = {}
+        for i, item in enumerate(inputs):
+            by_size.setdefault(tuple(item.pixels.shape), []).append(i)
+        detections: dict[int, Detection] = {}
+        batches = [
+            same[start : start + self.batch_size]
+            for same in by_size.values()
+            for start in range(0, len(same), self.batch_size)
+        ]
+        # Each batch in the order of its first image, so that results are passed on early.
+        following = 0
+        for batch in sorted(batches):
+            found = self._detect_batch([inputs[i] for i in batch])
+            detections.update(zip(batch, found, strict=True))
+            while following in detections:
+                yield detections.pop(following)
+                following += 1
+
+    def _detect_batch(self, inputs: list[_Input]) -> list[Detection]:
+        import torch
+
+        pixels = torch.stack([item.pixels for item in inputs])
+        features = self.backbone.features(pixels)
+        side = self.backbone.patch_size
+        grid = (pixels.shape[2] // side, pixels.shape[3] // side)
+        where = features if self._detect_on_gpu else features.cpu()
+        trees = _detect.detect(where, grid, **self.detect_options)
+        assert isinstance(trees, list)
+        return [
+            Detection(
+                tree,
+                item.image_size,
+                item.covered,
+                item.path,
+                features[i] if self.keep_features else None,
+            )
+            for i, (tree, item) in enumerate(zip(trees, inputs, strict=True))
+        ]
+
+
+def _check_detect_options(options: dict[str, Any]) -> None:
+    """Find a wrong option before the weights are loaded, not after the first image."""
+    for name in options:
+        if name not in _OPTIONS:
+            raise TypeError(f"Detector has no option {name!r}; it has {', '.join(_OPTIONS)}")
+    complete = {**_OPTIONS, **options}
+    check_threads(complete.pop("threads"))
+    check_options(**complete)

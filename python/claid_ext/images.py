@@ -1,0 +1,191 @@
+"""Images from files: any usual format as upright 8-bit RGB, or one error that says why not."""
+
+from __future__ import annotations
+
+import glob
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from claid_ext.errors import UnreadableImageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["IMAGE_SUFFIXES", "as_image", "find_images", "load_image"]
+
+IMAGE_SUFFIXES = frozenset(
+    f".{suffix}"
+    for suffix in (
+        *("avif", "bmp", "gif", "jp2", "jpeg", "jpg", "pbm", "pgm", "png", "pnm", "ppm", "tga"),
+        *("tif", "tiff", "webp"),
+    )
+)
+"""What files in a folder are taken for images; a file named itself may have any name."""
+
+# Pillow reports a huge image by a warning, and the filters of warnings belong to all threads.
+_opening = threading.Lock()
+
+
+def load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read an image file as 8-bit RGB, upright.
+
+    EXIF orientation is applied; of an animation the first frame is taken; transparency is laid on
+    white; CMYK is converted; 16 bits a channel are scaled to 8 (divided by 257), and 32-bit and
+    float pixels as `_to_8_bit` says. Colour profiles are not applied.
+
+    Raises
+    ------
+    UnreadableImageError : the file is missing, empty, truncated, no image that Pillow knows, or
+        has more pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`, about 89 million).
+    """
+    try:
+        from PIL import Image, ImageOps, UnidentifiedImageError
+    except ImportError as error:
+        raise ImportError("images need Pillow: pip install 'claid_ext[torch]'") from error
+    path = Path(path)
+    try:
+        if path.stat().st_size == 0:
+            raise UnreadableImageError(f"{path}: the file is empty")
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            image = Image.open(path)
+        with image:
+            image.load()
+            return _to_rgb(ImageOps.exif_transpose(image))
+    except UnreadableImageError:
+        raise
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{path}: there is no such file") from None
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        limit = Image.MAX_IMAGE_PIXELS
+        raise UnreadableImageError(
+            f"{path}: more than {limit} pixels; raise PIL.Image.MAX_IMAGE_PIXELS to allow it"
+        ) from None
+    except UnidentifiedImageError:
+        raise UnreadableImageError(f"{path}: not an image in a format that can be read") from None
+    except MemoryError:
+        raise UnreadableImageError(f"{path}: too large for the memory of this machine") from None
+    except Exception as error:  # Pillow's decoders raise whatever their parsing runs into
+        why = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise UnreadableImageError(f"{path}: {why}") from error
+
+
+def as_image(image: Any) -> Image.Image:
+    """Return a path, a PIL image or an array as an 8-bit RGB PIL image.
+
+    Parameters
+    ----------
+    image : a path; a PIL image of any mode; or a uint8 array (H, W), (H, W, 3) RGB or
+        (H, W, 4) RGBA.
+
+    Raises
+    ------
+    UnreadableImageError : for a path, as `load_image`.
+    TypeError, ValueError : for anything else.
+    """
+    if isinstance(image, str | os.PathLike):
+        return load_image(image)
+    from PIL import Image, ImageOps
+
+    if isinstance(image, np.ndarray):
+        if image.dtype != np.uint8:
+            raise TypeError(f"an image array must be uint8, got {image.dtype}")
+        if not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in {3, 4})):
+            raise ValueError(f"an image array must be (H, W[, 3 or 4]), got shape {image.shape}")
+        if 0 in image.shape:
+            raise ValueError(f"an image array must have pixels, got shape {image.shape}")
+        return _to_rgb(Image.fromarray(np.ascontiguousarray(image)))
+    if isinstance(image, Image.Image):
+        return _to_rgb(ImageOps.exif_transpose(image))
+    raise TypeError(
+        f"an image must be a path, a PIL image or a uint8 array, got {type(image).__name__}"
+    )
+
+
+def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+    """List the image files that files, folders and glob patterns stand for.
+
+    A file is taken whatever its name; in a folder and below it, every file whose suffix is one of
+    IMAGE_SUFFIXES and that is not hidden; a pattern (`*`, `?`, `[...]`, `**`) is tried where
+    nothing has that very name, and folders that it matches are searched as well.
+
+    Returns
+    -------
+    Sorted paths, each file once, written as they were given.
+
+    Raises
+    ------
+    FileNotFoundError : naming the first of `paths` that stands for no image.
+    """
+    if isinstance(paths, str | os.PathLike):
+        paths = [paths]
+    found: dict[Path, Path] = {}
+    for given in paths:
+        images = _images_at(os.fspath(given))
+        if not images:
+            what = "no image in the folder" if Path(given).is_dir() else "no such file or folder"
+            raise FileNotFoundError(f"{given}: {what}")
+        for image in images:
+            found.setdefault(image.resolve(), image)
+    return sorted(found.values())
+
+
+def _images_at(given: str) -> list[Path]:
+    path = Path(given)
+    if path.is_dir():
+        return [
+            below
+            for below in path.rglob("*")
+            if below.suffix.lower() in IMAGE_SUFFIXES
+            and not any(part.startswith(".") for part in below.relative_to(path).parts)
+            and below.is_file()
+        ]
+    if path.is_file():
+        return [path]
+    matches = glob.glob(given, recursive=True) if glob.has_magic(given) else []  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    return [
+        image
+        for match in matches
+        if Path(match).is_dir() or Path(match).suffix.lower() in IMAGE_SUFFIXES
+        for image in _images_at(match)
+    ]
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """Convert a loaded image of any mode to RGB, transparency on white."""
+    from PIL import Image
+
+    if image.mode.startswith(("I", "F")):
+        return _to_8_bit(image).convert("RGB")
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        straight = image.convert("RGBA")
+        white = Image.new("RGBA", straight.size, "white")
+        return Image.alpha_composite(white, straight).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Bring grey pixels of more than 8 bits to 8.
+
+    16 bits: 0..65535 becomes 0..255. 32 bits and floats say nothing of their range: it is taken
+    as 0..1 (floats), 0..255 or 0..65535, the first that holds all pixels, else as lowest..highest.
+    """
+    from PIL import Image
+
+    pixels = np.asarray(image, np.float64)
+    low, high = 0.0, 65535.0
+    if not image.mode.startswith("I;16"):
+        pixels = np.nan_to_num(pixels)
+        ranges = [255.0, 65535.0] if image.mode.startswith("I") else [1.0, 255.0, 65535.0]
+        least, most = float(pixels.min()), float(pixels.max())
+        fitting = [top for top in ranges if least >= 0 and most <= top]
+        low, high = (0.0, fitting[0]) if fitting else (least, most)
+    scaled = np.rint((pixels - low) * (255.0 / (high - low)))
+    return Image.fromarray(scaled.astype(np.uint8))
