@@ -1,0 +1,279 @@
+"""Networks that make feature maps: convolutional ones, any timm model or module, ViT tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from claid_ext.descriptors.pooling import FeatureMap
+from claid_ext.descriptors.weights import checksum, load_into, package_weights, torchvision_weights
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from claid_ext.backbones import Backbone
+
+__all__ = ["NETWORKS", "ConvNetwork", "NetworkSpec", "TokenNetwork", "timm_network"]
+
+LONGER_SIDE = 1024  # pixels; larger images are brought down to it before the forward
+MULTIPLE = 32  # images are padded to it, so that cells divide them evenly
+
+Layers = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NetworkSpec:
+    """A descriptor network that has a name here.
+
+    Attributes
+    ----------
+    timm_name : architecture and pretrained tag in timm.
+    layers : whose outputs make the descriptor, unless others are asked for.
+    mean, std : of the input, for pixels 0 to 1.
+    enlarge : by how much an image's sides are multiplied, up to the bound on the longer one.
+    offline : whether the weights come with the extra `[offline]`.
+    """
+
+    timm_name: str
+    layers: Layers
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    enlarge: float = 1.0
+    offline: bool = False
+
+
+# The tags name the weights of torchvision's first release, which the paper's generation used.
+NETWORKS: dict[str, NetworkSpec] = {
+    "resnet50": NetworkSpec("resnet50.tv_in1k", ("layer4",)),
+    "resnet101": NetworkSpec("resnet101.tv_in1k", ("layer4",)),
+    "vgg16": NetworkSpec("vgg16.tv_in1k", ("features.30",)),
+    "efficientnet_lite0": NetworkSpec(
+        "tf_efficientnet_lite0.in1k",
+        ("blocks.4", "blocks.6"),
+        mean=(0.498, 0.498, 0.498),
+        std=(0.502, 0.502, 0.502),
+        offline=True,
+    ),
+}
+"""The named networks; resnet50 is the paper's."""
+
+
+class ConvNetwork:
+    """Feature maps of any module that turns (B, 3, H, W) into one map or a list of them."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        *,
+        name: str,
+        layers: Layers = (),
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
+        enlarge: float = 1.0,
+        device: str | torch.device | None = None,
+    ) -> None:
+        """Wrap a module.
+
+        Parameters
+        ----------
+        module : float32 (B, 3, H, W), normalised, to (B, C, h, w) or a list of those. Put into
+            evaluation mode and moved to `device`.
+        name : what to call it in an index's manifest.
+        layers : the names of the maps, likewise.
+        mean, std : of the input, three numbers each, for pixels 0 to 1.
+        enlarge : by how much an image's sides are multiplied, up to `LONGER_SIDE` pixels.
+        device : where it runs; None for the CPU, or CUDA where there is a device.
+        """
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.module = module.eval().to(self.device)
+        self.name, self.layers = name, layers
+        self.mean, self.std = mean, std
+        self.enlarge = enlarge
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the weights, hexadecimal."""
+        return checksum(self.module)
+
+    def input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) an image of (height, width) is brought to, before padding."""
+        scale = min(self.enlarge, LONGER_SIDE / max(image_size))
+        height, width = (max(1, round(side * scale)) for side in image_size)
+        return height, width
+
+    def to_input(self, image: Image.Image) -> tuple[Tensor, tuple[float, float]]:
+        """Make a network's input of an RGB image.
+
+        Returns
+        -------
+        pixels : float32 (3, H, W), normalised, padded below and at the right by zeros (the mean)
+            to multiples of 32.
+        extent : the (height, width) in the image's own pixels that H x W cover.
+        """
+        from PIL import Image as Pillow
+
+        height, width = self.input_size((image.height, image.width))
+        resized = image
+        if (width, height) != image.size:
+            resized = image.resize((width, height), Pillow.Resampling.BICUBIC)
+        mean, std = (np.array(three, np.float32) for three in (self.mean, self.std))
+        values = (np.array(resized, np.float32) / np.float32(255) - mean) / std
+        pixels = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+        below, right = -height % MULTIPLE, -width % MULTIPLE
+        extent = (
+            (height + below) * image.height / height,
+            (width + right) * image.width / width,
+        )
+        return nn.functional.pad(pixels, (0, right, 0, below)), extent
+
+    def maps(
+        self, images: Sequence[Image.Image], batch_size: int
+    ) -> Iterator[tuple[int, list[FeatureMap]]]:
+        """Yield each image's number and its feature maps, one a layer; by size, batch by batch.
+
+        Raises
+        ------
+        ValueError : the module returns something else than maps of the given batch.
+        """
+        sizes = [self.input_size((image.height, image.width)) for image in images]
+        padded = [tuple(side + -side % MULTIPLE for side in size) for size in sizes]
+        for size in sorted(set(padded)):
+            alike = [i for i, other in enumerate(padded) if other == size]
+            for start in range(0, len(alike), batch_size):
+                batch = alike[start : start + batch_size]
+                inputs, extents = zip(*(self.to_input(images[i]) for i in batch), strict=True)
+                outputs = self._forward(torch.stack(inputs))
+                for row, i in enumerate(batch):
+                    yield i, [FeatureMap(output[row], extents[row]) for output in outputs]
+
+    @torch.inference_mode()
+    def _forward(self, batch: Tensor) -> list[Tensor]:
+        outputs = self.module(batch.to(self.device))
+        outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+        for output in outputs:
+            if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != len(batch):
+                got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+                raise ValueError(
+                    f"the descriptor's network must return maps (B, C, h, w) with B = {len(batch)},"
+                    f" got {got}"
+                )
+        return [output.float() for output in outputs]
+
+
+class TokenNetwork:
+    """A ViT backbone's patch tokens as a feature map; shared with the detector's own forward."""
+
+    layers: Layers = ("tokens",)
+
+    def __init__(self, backbone: Backbone) -> None:
+        """Wrap a backbone, a detector's own perhaps."""
+        self.backbone = backbone
+        self.name = f"tokens:{backbone.name}"
+
+    @property
+    def fingerprint(self) -> str:
+        """The backbone's own."""
+        return self.backbone.fingerprint
+
+    def maps(
+        self, images: Sequence[Image.Image], batch_size: int
+    ) -> Iterator[tuple[int, list[FeatureMap]]]:
+        """Yield each image's number and its map, in a list; by size, batch by batch."""
+        inputs = [self.backbone.preprocess(image) for image in images]
+        shapes = [tuple(pixels.shape) for pixels, _ in inputs]
+        patch = self.backbone.patch_size
+        for shape in sorted(set(shapes)):
+            alike = [i for i, other in enumerate(shapes) if other == shape]
+            for start in range(0, len(alike), batch_size):
+                batch = alike[start : start + batch_size]
+                tokens = self.backbone.features(torch.stack([inputs[i][0] for i in batch]))
+                grid = (shape[1] // patch, shape[2] // patch)
+                for row, i in enumerate(batch):
+                    yield i, [token_map(tokens[row].reshape(*grid, -1), inputs[i][1])]
+
+
+def token_map(tokens: Tensor, covered: tuple[float, float]) -> FeatureMap:
+    """Make a feature map of tokens (h, w, D) that cover (height, width) pixels of the image."""
+    return FeatureMap(tokens.permute(2, 0, 1).float(), covered)
+
+
+class _Intermediates(nn.Module):
+    """A timm network that returns the maps of some of its stages."""
+
+    def __init__(self, network: Any, stages: list[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.stages = stages
+
+    def forward(self, batch: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = self.network.forward_intermediates(
+            batch, indices=self.stages, intermediates_only=True, output_fmt="NCHW"
+        )
+        return maps
+
+
+def timm_network(
+    name: str,
+    weights: str | Path | None,
+    layers: Sequence[str] | None,
+    device: str | torch.device | None,
+) -> ConvNetwork:
+    """Make a descriptor network of a name in NETWORKS, or of any timm model's.
+
+    Parameters
+    ----------
+    name : as above.
+    weights : None for the network's own source, "hub", "torchvision", or a file.
+    layers : names of timm's feature stages, such as "layer3"; None for the named network's own, or
+        the last one.
+    device : where it runs.
+
+    Raises
+    ------
+    ValueError : no such network or layer, or weights that do not fit.
+    WeightsUnavailableError : the weights cannot be had here; the message names the ways out.
+    """
+    import timm
+
+    from claid_ext.backbones.checkpoints import read_checkpoint
+    from claid_ext.backbones.hub import create_from_hub
+
+    spec = NETWORKS.get(name)
+    timm_name = spec.timm_name if spec else name
+    if not timm.is_model(timm_name.partition(".")[0]):
+        raise ValueError(
+            f"descriptor must be one of {', '.join(NETWORKS)}, a backbone, or a timm model: "
+            f"got {name!r}"
+        )
+    source = weights or ("package" if spec and spec.offline else "hub")
+    if source == "hub":
+        network = create_from_hub(timm_name, name, {"num_classes": 0})
+    else:
+        network = timm.create_model(timm_name, pretrained=False, num_classes=0)
+        if source == "package":
+            load_into(network, package_weights(), "the package of efficientnet_lite0")
+        elif source == "torchvision":
+            load_into(network, torchvision_weights(name), f"torchvision's {name}")
+        else:
+            load_into(network, read_checkpoint(Path(source)), str(source))
+    names = [stage["module"] for stage in network.feature_info]
+    layers = tuple(layers or (spec.layers if spec else names[-1:]))
+    if missing := [layer for layer in layers if layer not in names]:
+        raise ValueError(f"layer must be one of {', '.join(names)} for {name}, got {missing[0]!r}")
+    config = network.pretrained_cfg
+    return ConvNetwork(
+        _Intermediates(network, [names.index(layer) for layer in layers]),
+        name=name,
+        layers=layers,
+        mean=spec.mean if spec else tuple(config["mean"]),
+        std=spec.std if spec else tuple(config["std"]),
+        enlarge=spec.enlarge if spec else 1.0,
+        device=device,
+    )

@@ -1,0 +1,200 @@
+"""`RegionDescriptor`: images and their regions in, one unit vector a region out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from claid_ext.backbones import BACKBONES, Backbone, load_backbone
+from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork, timm_network, token_map
+from claid_ext.descriptors.pooling import POOLINGS, FeatureMap, pool_regions
+from claid_ext.images import as_image
+from claid_ext.regions import Regions
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["RegionDescriptor"]
+
+
+class RegionDescriptor:
+    """The descriptor of the paper's section IV: regions pooled from a network's feature map.
+
+    The whole image goes through the network once, however many regions it has.
+
+    Attributes
+    ----------
+    dim : length of a vector.
+    """
+
+    def __init__(
+        self,
+        backbone: str | Backbone | nn.Module = "resnet50",
+        *,
+        weights: str | Path | None = None,
+        pooling: str = "gem",
+        layer: str | Sequence[str] | None = None,
+        device: str | torch.device | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        """Load the network.
+
+        Parameters
+        ----------
+        backbone : "resnet50" (the paper's), "resnet101", "vgg16", "efficientnet_lite0" (its weights
+            come with the extra `[offline]`); the name of any timm model; a backbone of
+            `claid_ext.backbones`, by name or loaded (give a detector's own, and one forward serves
+            both); or a torch module from normalised (B, 3, H, W) to maps (B, C, h, w).
+        weights : None for the usual source; "hub"; "torchvision"; or a file, .pth or .safetensors,
+            in torchvision's or timm's names, bare or within a training checkpoint (SwAV's, MoCo's).
+        pooling : "mean", "max", "gem" (p = 3) over the box, or "mask": the mean over the region's
+            own patches (over the box where a region has no mask, as a query's).
+        layer : one of timm's stages, such as "layer3", or several: each is pooled and normalised,
+            then they are joined. None for the network's default.
+        device : where the network runs; None for CUDA where there is a device, else the CPU.
+        batch_size : how many images of one size go through it together.
+
+        Raises
+        ------
+        ValueError : an unknown name, pooling or layer; weights that do not fit.
+        WeightsUnavailableError : weights that cannot be had here; the message names the ways out.
+        """
+        if pooling not in POOLINGS:
+            raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        layers = (layer,) if isinstance(layer, str) else layer
+        self.network = _network(backbone, weights, layers, device)
+        self.pooling = pooling
+        self.batch_size = batch_size
+        self._source = backbone if isinstance(backbone, str) else None
+        self._weights = None if weights is None else str(weights)
+        self._dim: int | None = None
+        self._checksum: str | None = None
+
+    @property
+    def dim(self) -> int:
+        """Length of a vector."""
+        if self._dim is None:
+            from PIL import Image
+
+            probe = Image.new("RGB", (64, 64))
+            self._dim = self([probe], [Regions.of_boxes((64, 64), [[0, 0, 64, 64]])])[0].shape[1]
+        return self._dim
+
+    def __call__(
+        self, images: Sequence[Any], regions: Sequence[Regions]
+    ) -> list[NDArray[np.float32]]:
+        """Describe the regions of images.
+
+        Parameters
+        ----------
+        images : paths, PIL images or uint8 arrays (height, width, 3).
+        regions : of each image, as `region_source` gives them.
+
+        Returns
+        -------
+        One float32 (R, dim) an image, each row of length 1 (a region whose features are all zero
+        stays zero).
+
+        Raises
+        ------
+        UnreadableImageError : a path that is no readable image.
+        ValueError : not one `Regions` an image, or made for another image size.
+        """
+        if len(images) != len(regions):
+            raise ValueError(f"{len(images)} images, but regions of {len(regions)}")
+        vectors: list[NDArray[np.float32] | None] = [None] * len(images)
+        shared = [i for i, its in enumerate(regions) if self._reuses_tokens(its)]
+        for i in shared:
+            its = regions[i]
+            assert its.covered is not None
+            vectors[i] = self._pool([token_map(its.tokens, its.covered)], its)
+        others = [i for i, vector in enumerate(vectors) if vector is None]
+        pictures = [as_image(images[i]) for i in others]
+        for i, picture in zip(others, pictures, strict=True):
+            _check_size(picture, regions[i])
+        for number, maps in self.network.maps(pictures, self.batch_size):
+            i = others[number]
+            vectors[i] = self._pool(maps, regions[i])
+        return [vector for vector in vectors if vector is not None]
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what an index must know to describe a query alike, ready for JSON."""
+        if self._checksum is None:
+            self._checksum = self.network.fingerprint
+        return {
+            "name": self.network.name,
+            "layers": list(self.network.layers),
+            "pooling": self.pooling,
+            "dim": self.dim,
+            "weights": self._checksum,
+        }
+
+    def recipe(self) -> dict[str, Any] | None:
+        """Return the arguments that make this descriptor again; None for one made of a module."""
+        if isinstance(self.network, TokenNetwork):
+            name, layer = self.network.backbone.name, None
+        elif self._source is not None:
+            name, layer = self._source, list(self.network.layers)
+        else:
+            return None
+        return {
+            "backbone": name,
+            "weights": self._weights,
+            "pooling": self.pooling,
+            "layer": layer,
+        }
+
+    def _reuses_tokens(self, regions: Regions) -> bool:
+        return isinstance(self.network, TokenNetwork) and regions.tokens is not None
+
+    @torch.inference_mode()
+    def _pool(self, maps: list[FeatureMap], regions: Regions) -> NDArray[np.float32]:
+        pooled = [
+            nn.functional.normalize(
+                pool_regions(one, regions.boxes, regions.masks, regions.covered, self.pooling)
+            )
+            for one in maps
+        ]
+        vectors: NDArray[np.float32] = nn.functional.normalize(torch.cat(pooled, 1)).cpu().numpy()
+        return vectors
+
+
+def _network(
+    backbone: str | Backbone | nn.Module,
+    weights: str | Path | None,
+    layers: Sequence[str] | None,
+    device: str | torch.device | None,
+) -> ConvNetwork | TokenNetwork:
+    if isinstance(backbone, str) and backbone == "tokens":
+        raise ValueError(
+            'descriptor "tokens" needs the detector\'s network: RegionDescriptor(detector.backbone)'
+        )
+    if isinstance(backbone, str) and backbone not in BACKBONES:
+        return timm_network(backbone, weights, layers, device)
+    if layers is not None:
+        raise ValueError(f"layer is for networks with names in timm, got {layers!r}")
+    if isinstance(backbone, str):
+        return TokenNetwork(load_backbone(backbone, weights=weights, device=device))
+    if weights is not None:
+        raise ValueError("weights are for a network given by name, this one has its own")
+    if isinstance(backbone, Backbone):
+        return TokenNetwork(backbone)
+    if isinstance(backbone, nn.Module):
+        return ConvNetwork(backbone, name=f"module:{type(backbone).__name__}", device=device)
+    raise TypeError(
+        f"descriptor must be a name, a Backbone or a torch module, got {type(backbone).__name__}"
+    )
+
+
+def _check_size(picture: Image.Image, regions: Regions) -> None:
+    size = (picture.height, picture.width)
+    if size != tuple(regions.image_size):
+        raise ValueError(f"regions were made for an image of {regions.image_size}, not of {size}")
