@@ -11,6 +11,7 @@ from claid_ext.evaluation.datasets import (
     load_detection,
     load_search,
 )
+from claid_ext.evaluation.detection import measure_recall, pixel_masks
 from claid_ext.evaluation.metrics import (
     average_precision,
     flags,
@@ -44,6 +45,8 @@ __all__ = [
     "mask_iou",
     "mean",
     "mean_iou",
+    "measure_recall",
+    "pixel_masks",
     "rank",
     "recall",
     "revisited_truth",

@@ -16,7 +16,7 @@ THRESHOLDS: FloatArray = np.arange(10, 20) / 20
 """0.5, 0.55, ... 0.95: COCO's, and the axis of Fig. 5."""
 
 LARGE = 0.02
-"""A large object covers more than this part of its image."""
+"""The box of a large object covers more than this part of its image."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def recall(
 
     ious: float (regions, objects). crowd: bool (objects,); a crowd stands for many objects at
     once, so it is neither to be found nor held against a region that hits it. area_fraction: float
-    (objects,), the part of the image that the object covers.
+    (objects,), the part of the image that the object's box covers.
     """
     levels = np.asarray(thresholds, dtype=np.float64)
     best, fraction, regions, count = [np.zeros(0)], [np.zeros(0)], 0, 0

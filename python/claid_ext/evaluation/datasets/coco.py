@@ -1,7 +1,7 @@
 """COCO's instances JSON (paper, Fig. 5), and its three ways to write a mask.
 
     FILE.json    images[]: id, file_name, height, width
-                 annotations[]: image_id, bbox (x, y, width, height), area, iscrowd, segmentation
+                 annotations[]: image_id, bbox (x, y, width, height), iscrowd, segmentation
     IMAGES/      the pictures; by default they are looked for beside the file
 
 Any detection set written in this form will do: COCO, COCO 20k, UVO, one's own.
@@ -83,14 +83,12 @@ def _image(file: Path, picture: Path, image: Any, annotations: list[Any]) -> Det
     boxes = check_boxes(
         np.hstack([corner[:, :2], corner[:, :2] + corner[:, 2:]]), f"{file}: {picture.name}"
     )
-    area = [a.get("area", b[2] * b[3]) for a, b in zip(annotations, corner, strict=True)]
     outlines = tuple(a.get("segmentation") for a in annotations)
     return DetectionImage(
         path=picture,
         size=(height, width),
         boxes=boxes,
         crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool),
-        area=np.array(area, dtype=np.float64),
         segmentations=outlines if all(item is not None for item in outlines) else None,
     )
 

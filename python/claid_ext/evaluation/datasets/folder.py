@@ -10,7 +10,7 @@ authors give them out is described nowhere, so convert their lists into this one
 
 Detection:
     ROOT/annotations.json    {"images": [{"file", "width", "height",
-                             "instances": [{"box", "crowd", "area", "rle"}]}]}
+                             "instances": [{"box", "crowd", "rle"}]}]}
 
 Boxes are [x0, y0, x1, y1] in pixels, x1 and y1 exclusive. Paths are relative to the file that names
 them. A query whose picture is in the database too has it as junk: finding oneself counts neither
@@ -27,7 +27,7 @@ import numpy as np
 
 from claid_ext.evaluation.datasets.files import find_one, get, read_json
 from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, Query, SearchSet
-from claid_ext.evaluation.overlap import box_area, check_boxes
+from claid_ext.evaluation.overlap import check_boxes
 
 __all__ = ["load_annotations", "load_folder"]
 
@@ -69,7 +69,6 @@ def load_annotations(root: str | Path) -> DetectionSet:
     for record in get(read_json(path), "images", path):
         instances = get(record, "instances", path, "images")
         boxes = check_boxes([get(i, "box", path, "instances") for i in instances], str(path))
-        area = [i.get("area", a) for i, a in zip(instances, box_area(boxes), strict=True)]
         outlines = tuple(instance.get("rle") for instance in instances)
         images.append(
             DetectionImage(
@@ -77,7 +76,6 @@ def load_annotations(root: str | Path) -> DetectionSet:
                 size=(int(get(record, "height", path)), int(get(record, "width", path))),
                 boxes=boxes,
                 crowd=np.array([bool(i.get("crowd", False)) for i in instances], dtype=bool),
-                area=np.array(area, dtype=np.float64),
                 segmentations=outlines if all(item is not None for item in outlines) else None,
             )
         )

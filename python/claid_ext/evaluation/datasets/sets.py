@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from claid_ext.evaluation.overlap import box_iou, check_boxes
+from claid_ext.evaluation.overlap import box_area, box_iou, check_boxes
 
 __all__ = ["DetectionImage", "DetectionSet", "Query", "SearchSet"]
 
@@ -106,21 +106,20 @@ class DetectionImage:
     """One picture and the objects in it.
 
     size: (height, width). boxes: float64 (n, 4) in pixels. crowd: bool (n,), objects that are
-    many at once and are not counted. area: float64 (n,), square pixels of the object's mask.
-    segmentations: n of COCO's polygons or run lengths, or None where there are only boxes.
+    many at once and are not counted. segmentations: n of COCO's polygons or run lengths, or
+    None where there are only boxes.
     """
 
     path: Path
     size: tuple[int, int]
     boxes: FloatArray
     crowd: BoolArray
-    area: FloatArray
     segmentations: tuple[Any, ...] | None = None
 
     @property
     def area_fraction(self) -> FloatArray:
-        """The part of the image that each object covers, float64 (n,)."""
-        return self.area / (self.size[0] * self.size[1])
+        """The part of the image that each object's box covers, float64 (n,)."""
+        return box_area(self.boxes) / (self.size[0] * self.size[1])
 
     def masks(self) -> BoolArray:
         """The objects as bool (n, height, width). Raises ValueError if there are only boxes."""
