@@ -5,6 +5,10 @@
 #include <memory>
 #include <new>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace claid {
 
 inline constexpr std::size_t kCacheLine = 64;
@@ -13,26 +17,46 @@ constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
     return (value + multiple - 1) / multiple * multiple;
 }
 
+inline constexpr std::size_t kHugePage = 2 * 1024 * 1024;
+
+// Large arrays are asked for in huge pages: touching them for the first time in small ones costs
+// more than filling them.
+class AlignedBytes {
+  public:
+    AlignedBytes() = default;
+    explicit AlignedBytes(std::size_t size)
+        : alignment_{size < kHugePage ? kCacheLine : kHugePage},
+          data_(::operator new(size, alignment_), Free{alignment_}) {
+#if defined(__linux__)
+        if (size >= kHugePage) madvise(data_.get(), size, MADV_HUGEPAGE);
+#endif
+    }
+    [[nodiscard]] void* get() const { return data_.get(); }
+
+  private:
+    struct Free {
+        std::align_val_t alignment;
+        void operator()(void* p) const { ::operator delete(p, alignment); }
+    };
+    std::align_val_t alignment_{kCacheLine};
+    std::unique_ptr<void, Free> data_{nullptr, Free{std::align_val_t{kCacheLine}}};
+};
+
 template <class T>
 class AlignedArray {
   public:
     AlignedArray() = default;
-    explicit AlignedArray(std::size_t size)
-        : size_(size),
-          data_(static_cast<T*>(::operator new(size * sizeof(T), std::align_val_t{kCacheLine}))) {}
+    explicit AlignedArray(std::size_t size) : size_(size), bytes_(size * sizeof(T)) {}
 
-    [[nodiscard]] T* data() { return data_.get(); }
-    [[nodiscard]] const T* data() const { return data_.get(); }
+    [[nodiscard]] T* data() { return static_cast<T*>(bytes_.get()); }
+    [[nodiscard]] const T* data() const { return static_cast<const T*>(bytes_.get()); }
     [[nodiscard]] std::size_t size() const { return size_; }
-    T& operator[](std::size_t i) { return data_.get()[i]; }
-    const T& operator[](std::size_t i) const { return data_.get()[i]; }
+    T& operator[](std::size_t i) { return data()[i]; }
+    const T& operator[](std::size_t i) const { return data()[i]; }
 
   private:
-    struct Free {
-        void operator()(T* p) const { ::operator delete(p, std::align_val_t{kCacheLine}); }
-    };
     std::size_t size_ = 0;
-    std::unique_ptr<T, Free> data_;
+    AlignedBytes bytes_;
 };
 
 }  // namespace claid

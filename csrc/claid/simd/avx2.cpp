@@ -9,7 +9,7 @@ namespace {
 struct Avx2 {
     using Vec = __m256i;
     using Acc = __m256i;
-    static constexpr int kColumns = 8, kRows = 4, kVecs = 2;
+    static constexpr int kColumns = 8, kRows = 4, kVecs = 2, kDoubles = 4;
 
     static Vec load(const std::int16_t* p) {
         return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -19,6 +19,7 @@ struct Avx2 {
         std::memcpy(&pair, p, sizeof pair);
         return _mm256_set1_epi32(pair);
     }
+    static void keep(__m256i& v) { asm("" : "+x"(v)); }
     static Acc zero() { return _mm256_setzero_si256(); }
     static Acc multiply_add(Acc acc, Vec a, Vec b) {
         return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));

@@ -12,7 +12,7 @@ template <class MultiplyAdd>
 struct Avx512 {
     using Vec = __m512i;
     using Acc = __m512i;
-    static constexpr int kColumns = 16, kRows = 8, kVecs = 2;
+    static constexpr int kColumns = 16, kRows = 8, kVecs = 2, kDoubles = 8;
 
     static Vec load(const std::int16_t* p) { return _mm512_loadu_si512(p); }
     static Vec broadcast_pair(const std::int16_t* p) {
@@ -20,6 +20,7 @@ struct Avx512 {
         std::memcpy(&pair, p, sizeof pair);
         return _mm512_set1_epi32(pair);
     }
+    static void keep(__m512i& v) { asm("" : "+v"(v)); }
     static Acc zero() { return _mm512_setzero_si512(); }
     static Acc multiply_add(Acc acc, Vec a, Vec b) { return MultiplyAdd::apply(acc, a, b); }
     static std::uint32_t greater(Acc acc, std::int32_t threshold) {

@@ -4,6 +4,8 @@
 //   Isa::Vec   a register of int16          Isa::Acc   exact int32 sums of products of pairs
 //   kColumns   columns of an affinity tile that one Acc covers
 //   kRows      rows of an affinity tile      kVecs      Accs a row of it
+//   kDoubles   float64 in a register
+//   keep       tells the compiler that a value stays in its register
 //   load, broadcast_pair, zero, multiply_add, greater (a bit a column), sum (of all columns)
 #pragma once
 
@@ -15,10 +17,6 @@
 namespace claid {
 namespace {
 
-using Float8 = float __attribute__((vector_size(32)));
-using Double8 = double __attribute__((vector_size(64)));
-using Int8x32 = std::int32_t __attribute__((vector_size(32)));
-using Int8x16 = std::int16_t __attribute__((vector_size(16)));
 using Int4 = std::int32_t __attribute__((vector_size(16)));
 
 constexpr std::size_t kLanes = 16;  // of the contract's float64 sums
@@ -26,9 +24,8 @@ constexpr std::size_t kLanes = 16;  // of the contract's float64 sums
 // Rounds to the nearest integer, half to even, as rint does, for magnitudes below 2^51.
 constexpr double kRoundingConstant = 6755399441055744.0;  // 1.5 * 2^52
 
-template <class Vector, class T>
-[[gnu::always_inline]] inline Vector load_vector(const T* from) {
-    Vector v;
+[[gnu::always_inline]] inline Int4 load_int4(const std::int16_t* from) {
+    Int4 v;
     std::memcpy(&v, from, sizeof v);
     return v;
 }
@@ -45,43 +42,79 @@ template <class Body>
     }
 }
 
+// The contract's lanes in registers of N float64.
+template <int N>
+struct Lanes;
+template <>
+struct Lanes<2> {
+    using Float = float __attribute__((vector_size(8)));
+    using Double = double __attribute__((vector_size(16)));
+    using Int32 = std::int32_t __attribute__((vector_size(8)));
+    using Int16 = std::int16_t __attribute__((vector_size(4)));
+};
+template <>
+struct Lanes<4> {
+    using Float = float __attribute__((vector_size(16)));
+    using Double = double __attribute__((vector_size(32)));
+    using Int32 = std::int32_t __attribute__((vector_size(16)));
+    using Int16 = std::int16_t __attribute__((vector_size(8)));
+};
+template <>
+struct Lanes<8> {
+    using Float = float __attribute__((vector_size(32)));
+    using Double = double __attribute__((vector_size(64)));
+    using Int32 = std::int32_t __attribute__((vector_size(32)));
+    using Int16 = std::int16_t __attribute__((vector_size(16)));
+};
+
+template <class L>
+[[gnu::always_inline]] inline typename L::Double widen(const float* x) {
+    typename L::Float value;
+    std::memcpy(&value, x, sizeof value);
+    return __builtin_convertvector(value, typename L::Double);
+}
+
 // Lane j += lane j + 8, then 4, 2, 1.
-[[gnu::always_inline]] inline double sum_lanes(const Double8& low, const Double8& high) {
-    const Double8 by8 = low + high;
-    double lane[8];
-    std::memcpy(lane, &by8, sizeof lane);
-    for (int half = 4; half > 0; half /= 2) {
-        for (int j = 0; j < half; ++j) lane[j] += lane[j + half];
+inline double sum_lanes(double (&lane)[kLanes]) {
+    for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
+        for (std::size_t j = 0; j < half; ++j) lane[j] += lane[j + half];
     }
     return lane[0];
 }
 
+template <class Isa>
 RowNorms row_norms(const float* row, std::size_t dims) {
-    Double8 squares_low{}, squares_high{}, energy_low{}, energy_high{};
+    using L = Lanes<Isa::kDoubles>;
+    constexpr int kRegisters = kLanes / Isa::kDoubles;
+    typename L::Double squares[kRegisters] = {}, energy[kRegisters] = {};
     for_each_step(row, dims, [&](const float* x, std::size_t) {
-        const Double8 low = __builtin_convertvector(load_vector<Float8>(x), Double8);
-        const Double8 high = __builtin_convertvector(load_vector<Float8>(x + 8), Double8);
-        squares_low += low * low;
-        squares_high += high * high;
-        energy_low += low < 0.0 ? -low : low;
-        energy_high += high < 0.0 ? -high : high;
+#pragma GCC unroll 8
+        for (int i = 0; i < kRegisters; ++i) {
+            const typename L::Double value = widen<L>(x + Isa::kDoubles * i);
+            squares[i] += value * value;
+            energy[i] += value < 0.0 ? -value : value;
+        }
     });
-    return {sum_lanes(squares_low, squares_high), sum_lanes(energy_low, energy_high)};
+    double square_lanes[kLanes], energy_lanes[kLanes];
+    std::memcpy(square_lanes, squares, sizeof squares);
+    std::memcpy(energy_lanes, energy, sizeof energy);
+    return {sum_lanes(square_lanes), sum_lanes(energy_lanes)};
 }
 
-[[gnu::always_inline]] inline Int8x16 round_to_q15(const float* x, double scale) {
-    const Double8 exact = __builtin_convertvector(load_vector<Float8>(x), Double8) * scale;
-    const Double8 rounded = (exact + kRoundingConstant) - kRoundingConstant;
-    return __builtin_convertvector(__builtin_convertvector(rounded, Int8x32), Int8x16);
-}
-
+template <class Isa>
 void quantise(const float* row, std::size_t dims, double scale, std::int16_t* q,
               std::size_t padded) {
+    using L = Lanes<Isa::kDoubles>;
+    constexpr int kRegisters = kLanes / Isa::kDoubles;
     for_each_step(row, dims, [&](const float* x, std::size_t k) {
-        const Int8x16 low = round_to_q15(x, scale);
-        const Int8x16 high = round_to_q15(x + 8, scale);
-        std::memcpy(q + k, &low, sizeof low);
-        std::memcpy(q + k + 8, &high, sizeof high);
+#pragma GCC unroll 8
+        for (int i = 0; i < kRegisters; ++i) {
+            const typename L::Double exact = widen<L>(x + Isa::kDoubles * i) * scale;
+            const typename L::Double rounded = (exact + kRoundingConstant) - kRoundingConstant;
+            const auto narrow = __builtin_convertvector(
+                __builtin_convertvector(rounded, typename L::Int32), typename L::Int16);
+            std::memcpy(q + k + Isa::kDoubles * i, &narrow, sizeof narrow);
+        }
     });
     const std::size_t written = (dims + kLanes - 1) / kLanes * kLanes;
     std::memset(q + written, 0, (padded - written) * sizeof(std::int16_t));
@@ -96,10 +129,10 @@ void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
     for (std::size_t pair = 0; pair < padded_pairs; pair += 4) {
         for (std::size_t column = 0; column < Columns; column += 4) {
             const std::int16_t* from = rows + column * stride + 2 * pair;
-            const Int4 a = load_vector<Int4>(from);
-            const Int4 b = load_vector<Int4>(from + stride);
-            const Int4 c = load_vector<Int4>(from + 2 * stride);
-            const Int4 d = load_vector<Int4>(from + 3 * stride);
+            const Int4 a = load_int4(from);
+            const Int4 b = load_int4(from + stride);
+            const Int4 c = load_int4(from + 2 * stride);
+            const Int4 d = load_int4(from + 3 * stride);
             const Int4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
             const Int4 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
             const Int4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
@@ -130,18 +163,24 @@ void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_pan
     for (std::size_t p = 0; p < pairs; ++p, row_panel += kStep, column_panel += kStep) {
         typename Isa::Vec column[kVecs];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVecs; ++v) column[v] = Isa::load(column_panel + 2 * Isa::kColumns * v);
+        for (int v = 0; v < kVecs; ++v) {
+            column[v] = Isa::load(column_panel + 2 * Isa::kColumns * v);
+            Isa::keep(column[v]);
+        }
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
             const typename Isa::Vec row = Isa::broadcast_pair(row_panel + 2 * r);
 #pragma GCC unroll 4
             for (int v = 0; v < kVecs; ++v) {
                 acc[r][v] = Isa::multiply_add(acc[r][v], row, column[v]);
+                Isa::keep(acc[r][v]);
             }
         }
     }
+#pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
         std::uint32_t row_bits = 0;
+#pragma GCC unroll 4
         for (int v = 0; v < kVecs; ++v) {
             row_bits |= Isa::greater(acc[r][v], threshold) << (Isa::kColumns * v);
         }
@@ -208,6 +247,7 @@ void dot_split(const std::int16_t* const* rows, SplitSum sum, int shift, std::si
         }
     }
     const std::int64_t unit = std::int64_t{1} << shift;
+#pragma GCC unroll 4
     for (std::size_t j = 0; j < kVisitBatch; ++j) {
         out[j] = std::int64_t{Isa::sum(high[j])} * unit + Isa::sum(low[j]);
     }
@@ -228,8 +268,8 @@ constexpr Kernels kernels_of(const char* level) {
     return {level,
             Isa::kRows,
             kTileColumns,
-            &row_norms,
-            &quantise,
+            &row_norms<Isa>,
+            &quantise<Isa>,
             &pack_panel<kTileColumns>,
             &affinity_tile<Isa>,
             &dot<Isa>,

@@ -12,7 +12,7 @@ struct Neon {
     struct Acc {
         int32x4_t low, high;
     };
-    static constexpr int kColumns = 4, kRows = 4, kVecs = 2;
+    static constexpr int kColumns = 4, kRows = 4, kVecs = 2, kDoubles = 2;
 
     static Vec load(const std::int16_t* p) { return vld1q_s16(p); }
     static Vec broadcast_pair(const std::int16_t* p) {
@@ -20,6 +20,8 @@ struct Neon {
         std::memcpy(&pair, p, sizeof pair);
         return vreinterpretq_s16_s32(vdupq_n_s32(pair));
     }
+    static void keep(Vec& v) { asm("" : "+w"(v)); }
+    static void keep(Acc& acc) { asm("" : "+w"(acc.low), "+w"(acc.high)); }
     static Acc zero() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
     static Acc multiply_add(Acc acc, Vec a, Vec b) {
         return {vmlal_s16(acc.low, vget_low_s16(a), vget_low_s16(b)),

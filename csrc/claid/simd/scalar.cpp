@@ -5,7 +5,7 @@ namespace claid {
 namespace {
 
 struct Scalar {
-    static constexpr int kColumns = 4, kRows = 4, kVecs = 2;
+    static constexpr int kColumns = 4, kRows = 4, kVecs = 2, kDoubles = 2;
     struct Vec {
         std::int16_t value[2 * kColumns];
     };
@@ -23,6 +23,8 @@ struct Scalar {
         for (int c = 0; c < kColumns; ++c) std::memcpy(v.value + 2 * c, p, 2 * sizeof *p);
         return v;
     }
+    static void keep(Vec&) {}
+    static void keep(Acc&) {}
     static Acc zero() { return {}; }
     static Acc multiply_add(Acc acc, const Vec& a, const Vec& b) {
         for (int c = 0; c < kColumns; ++c) {
