@@ -14,6 +14,7 @@ __all__ = [
     "Images",
     "Options",
     "check_device",
+    "check_finite",
     "check_images",
     "check_options",
     "check_threads",
@@ -150,6 +151,17 @@ def check_images(features: Any, grid: Any) -> Images:
                 f"grid {height} x {width} = {height * width} patches, but {name} has {patches}"
             )
     return Images(arrays, grids, batch)
+
+
+def check_finite(images: Images) -> None:
+    """Raise ValueError at the first number, in reading order, that is NaN or infinite."""
+    for i, X in enumerate(images.features):
+        if not np.isfinite(X).all():
+            row, column = np.argwhere(~np.isfinite(X))[0].tolist()
+            name = f"features[{i}]" if images.batch else "features"
+            raise ValueError(
+                f"{name} must be finite, got {X[row, column]} at row {row}, column {column}"
+            )
 
 
 def _grids(grid: Any, count: int) -> list[tuple[int, int]]:

@@ -7,6 +7,7 @@ from typing import Any
 from claid_ext import _core
 from claid_ext._arguments import (
     check_device,
+    check_finite,
     check_images,
     check_options,
     check_threads,
@@ -86,7 +87,11 @@ def detect(
     workers = check_threads(threads)
     _refuse_cuda(features, check_device(device))
     images = check_images(features, grid)
-    found = _core.detect(images.features, images.grids, threads=workers, **options._asdict())
+    try:
+        found = _core.detect(images.features, images.grids, threads=workers, **options._asdict())
+    except ValueError:
+        check_finite(images)  # the core sees it while it works; this says which image and number
+        raise
     trees = [RegionTree(g, *fields) for g, fields in zip(images.grids, found, strict=True)]
     return trees if images.batch else trees[0]
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from claid_ext._arguments import (
     Options,
     check_device,
+    check_finite,
     check_images,
     check_options,
     check_threads,
@@ -402,15 +403,6 @@ def detect(
     check_device(device)
     check_threads(threads)
     images = check_images(features, grid)
-    for i, X in enumerate(images.features):
-        _check_finite(f"features[{i}]" if images.batch else "features", X)
+    check_finite(images)
     trees = [decompose(X, g, options) for X, g in zip(images.features, images.grids, strict=True)]
     return trees if images.batch else trees[0]
-
-
-def _check_finite(name: str, X: NDArray[np.float32]) -> None:
-    if not np.isfinite(X).all():
-        row, column = np.argwhere(~np.isfinite(X))[0].tolist()
-        raise ValueError(
-            f"{name} must be finite, got {X[row, column]} at row {row}, column {column}"
-        )

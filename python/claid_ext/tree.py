@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -261,9 +262,10 @@ class RegionTree:
         is damaged, or has a format version that this release does not know.
         """
         try:
-            with np.load(path, allow_pickle=False) as file:
-                content = dict(file)
-        except (zipfile.BadZipFile, EOFError, ValueError, TypeError, AttributeError) as error:
+            # Opened here, because np.load leaves its own file open when it fails.
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                content = dict(arrays)
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError) as error:
             raise ValueError(f"{path} is no readable npz file: {error}") from error
         if str(content.get("format")) != _FORMAT:
             raise ValueError(f"{path} is an npz file, but not one of a {_FORMAT}")

@@ -1,0 +1,374 @@
+"""Every bad argument is a clear error that names it; every harmless one is accepted."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Callable
+from typing import Any
+
+import claid_ext
+import numpy as np
+import pytest
+from claid_ext import RegionTree, _core, build_info, reference
+
+GRID = (12, 15)
+
+
+@pytest.fixture(params=["detect", "reference"])
+def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Both implementations check alike."""
+    return claid_ext.detect if request.param == "detect" else reference.detect
+
+
+@pytest.fixture(scope="module", name="X")
+def features(make_features: Callable[..., Any]) -> Any:
+    return make_features("blobs", 8, *GRID, 20)
+
+
+@pytest.fixture(scope="module")
+def wanted(X: Any) -> RegionTree:
+    tree = reference.detect(X, GRID)
+    assert isinstance(tree, RegionTree)
+    assert len(tree) > 1
+    return tree
+
+
+@pytest.mark.parametrize(("value", "name"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
+def test_not_finite(run: Callable[..., Any], X: Any, value: float, name: str) -> None:
+    bad = X.copy()
+    bad[37, 11] = value
+    bad[40, 2] = value
+    with pytest.raises(
+        ValueError, match=rf"features must be finite, got {name} at row 37, column 11"
+    ):
+        run(bad, GRID)
+    with pytest.raises(ValueError, match=rf"features\[2\] .* {name} at row 37, column 11"):
+        run([X, X, bad, bad], GRID)
+
+
+def test_too_large_for_float32(run: Callable[..., Any], X: Any) -> None:
+    bad = X.astype(np.float64)
+    bad[7, 3] = -1e39
+    with pytest.raises(ValueError, match=r"features.*float32.*-1e\+39.*\[7, 3\]"):
+        run(bad, GRID)
+
+
+@pytest.mark.parametrize("shape", [(), (180,), (1, 2, 90, 20)])
+def test_wrong_number_of_dimensions(run: Callable[..., Any], shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"features must have 2 dimensions.*shape"):
+        run(np.zeros(shape, np.float32), GRID)
+
+
+def test_a_list_is_a_batch(run: Callable[..., Any], X: Any) -> None:
+    with pytest.raises(ValueError, match=r"features\[0\] must have 2 dimensions.*batch"):
+        run(X.tolist(), GRID)
+
+
+@pytest.mark.parametrize(
+    ("shape", "grid", "match"),
+    [
+        ((180, 20), (12, 16), r"12 x 16 = 192 .*features has 180"),
+        ((0, 20), (1, 1), r"features must have 1 to 65535 patches, got 0"),
+        ((65536, 1), (256, 256), r"features must have 1 to 65535 patches, got 65536"),
+        ((180, 0), GRID, r"features must have 1 channel"),
+    ],
+)
+def test_wrong_shapes(run: Callable[..., Any], shape: Any, grid: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        run(np.zeros(shape, np.float32), grid)
+
+
+def test_wrong_shapes_in_a_batch(run: Callable[..., Any], X: Any) -> None:
+    with pytest.raises(ValueError, match=r"12 x 15 = 180 .*features\[1\] has 179"):
+        run([X, X[1:]], GRID)
+    with pytest.raises(ValueError, match=r"one for each of 2 images"):
+        run([X, X], [GRID])
+    with pytest.raises(ValueError, match=r"one for each of 2 images"):
+        run(np.stack([X, X]), [GRID] * 3)
+
+
+@pytest.mark.parametrize(
+    ("grid", "error", "match"),
+    [
+        ((0, 180), ValueError, r"grid\[0\] must be 1 or more, got 0"),
+        ((-12, -15), ValueError, r"grid\[0\] must be 1 or more, got -12"),
+        ((12.0, 15), TypeError, r"grid\[0\] must be a whole number, got float"),
+        ((12, True), TypeError, r"grid\[1\] must be a whole number, got bool"),
+        ((180,), ValueError, r"grid must be \(H, W\)"),
+        ((1, 12, 15), ValueError, r"grid must be \(H, W\)"),
+        (180, TypeError, r"grid must be \(H, W\)"),
+        (None, TypeError, r"grid must be \(H, W\)"),
+        ("ab", TypeError, r"grid\[0\] must be a whole number"),
+    ],
+)
+def test_wrong_grid(run: Callable[..., Any], X: Any, grid: Any, error: Any, match: str) -> None:
+    with pytest.raises(error, match=match):
+        run(X, grid)
+
+
+@pytest.mark.parametrize(
+    ("features", "match"),
+    [
+        (np.zeros((180, 2), complex), "real numbers, got dtype complex"),
+        (np.zeros((180, 2), object), "real numbers, got dtype object"),
+        (np.full((180, 2), "a"), "real numbers, got dtype <U1"),
+        (np.zeros((180, 2), "datetime64[s]"), "real numbers, got dtype datetime64"),
+        (None, "must be an array.*got NoneType"),
+        ("photo.jpg", "must be an array.*got str"),
+        (3, "must be an array.*got int"),
+        ([None], r"features\[0\] must be an array.*got NoneType"),
+        ([[["a", "b"]]], r"features\[0\] must hold real numbers"),
+    ],
+)
+def test_no_features(run: Callable[..., Any], features: Any, match: str) -> None:
+    with pytest.raises(TypeError, match=match):
+        run(features, GRID)
+
+
+def test_ragged_rows(run: Callable[..., Any]) -> None:
+    with pytest.raises(ValueError, match=r"features\[0\] cannot be read as an array"):
+        run([[[1, 2], [3]]], (2, 1))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error", "match"),
+    [
+        ("tau", 1.01, ValueError, "tau must be from -1 to 1, got 1.01"),
+        ("tau", -1.01, ValueError, "tau must be from -1 to 1"),
+        ("tau", math.nan, ValueError, "tau must be from -1 to 1, got nan"),
+        ("tau", "0.2", TypeError, "tau must be a real number, got str '0.2'"),
+        ("tau", None, TypeError, "tau must be a real number, got NoneType"),
+        ("tau", True, TypeError, "tau must be a real number, got bool"),
+        ("connectivity", -0.1, ValueError, "connectivity must be from 0 to 1"),
+        ("connectivity", math.inf, ValueError, "connectivity must be from 0 to 1"),
+        ("energy_top", 1.1, ValueError, "energy_top must be from 0 to 1"),
+        ("energy_top", np.zeros(1), TypeError, "energy_top must be a real number"),
+        ("dominance", 1.1, ValueError, "dominance must be from 0 to 1"),
+        ("dominance", math.nan, ValueError, "dominance must be from 0 to 1"),
+        ("min_patches", 1, ValueError, "min_patches must be 2 or more, got 1"),
+        ("min_patches", -3, ValueError, "min_patches must be 2 or more"),
+        ("min_patches", 15.0, TypeError, "min_patches must be a whole number, got float"),
+        ("min_patches", True, TypeError, "min_patches must be a whole number, got bool"),
+        ("init", "seed", ValueError, "init must be 'seeds' or 'random', got 'seed'"),
+        ("init", None, ValueError, "init must be 'seeds' or 'random', got None"),
+        ("seed", -1, ValueError, "seed must be from 0 to 18446744073709551615, got -1"),
+        ("seed", 2**64, ValueError, "seed must be from 0 to"),
+        ("seed", None, TypeError, "seed must be a whole number"),
+        ("max_passes", 0, ValueError, "max_passes must be 1 or more, got 0"),
+        ("max_passes", 2.5, TypeError, "max_passes must be a whole number"),
+        ("preset", "paper", ValueError, "preset must be None or 'released', got 'paper'"),
+        ("threads", 0, ValueError, "threads must be 1 or more, got 0"),
+        ("threads", 1.0, TypeError, "threads must be a whole number"),
+        ("device", "gpu", ValueError, "device must be None, 'cpu', 'cuda' or 'cuda:N', got 'gpu'"),
+        ("device", "cuda:x", ValueError, "device must be"),
+        ("device", 0, TypeError, "device must be None, a str or a torch.device, got int"),
+    ],
+)
+def test_wrong_options(  # noqa: PLR0917
+    run: Callable[..., Any], X: Any, option: str, value: Any, error: Any, match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        run(X, GRID, **{option: value})
+
+
+def test_options_are_named(run: Callable[..., Any], X: Any) -> None:
+    with pytest.raises(TypeError):
+        run(X, GRID, 0.2)
+    with pytest.raises(TypeError, match="thau"):
+        run(X, GRID, thau=0.2)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"min_patches": 10**30},
+        {"max_passes": 10**30},
+        {"threads": 10**9},
+        {"seed": np.uint64(2**64 - 1)},
+        {"tau": np.float32(0.25), "connectivity": 1, "energy_top": np.int64(0), "dominance": 0},
+        {"device": "cpu", "threads": np.int32(2)},
+    ],
+)
+def test_unusual_options(X: Any, options: dict[str, Any]) -> None:
+    assert claid_ext.detect(X, GRID, **options) == reference.detect(X, GRID, **options)
+
+
+def test_preset_sets_dominance_unless_given(run: Callable[..., Any], X: Any) -> None:
+    released = run(X, GRID, preset="released")
+    np.testing.assert_array_equal(released.dummy, released.dominance <= 0.1)
+    given = run(X, GRID, preset="released", dominance=0.2)
+    np.testing.assert_array_equal(given.dummy, given.dominance <= 0.2)
+    assert run(X, GRID) == run(X, GRID, dominance=0.2)
+
+
+@pytest.mark.parametrize(
+    "grid", [[12, 15], np.array(GRID), (np.int16(12), np.uint8(15))], ids=["list", "array", "ints"]
+)
+def test_grids(run: Callable[..., Any], X: Any, wanted: RegionTree, grid: Any) -> None:
+    assert run(X, grid) == wanted
+
+
+def test_array_layouts(run: Callable[..., Any], X: Any, wanted: RegionTree) -> None:
+    wide = np.zeros((2 * len(X), 41), np.float32)
+    wide[::2, 1::2] = X
+    packed = np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(np.float32).reshape(X.shape)
+    assert not packed.flags.aligned or packed.ctypes.data % 4
+    read_only = X.copy()
+    read_only.flags.writeable = False
+    for features in (
+        X.astype(">f4"),
+        X.astype(">f8"),
+        X.astype(np.float64),
+        X.astype(np.longdouble),
+        np.asfortranarray(X),
+        wide[::2, 1::2],
+        X[::-1][::-1],
+        packed,
+        read_only,
+    ):
+        before = features.copy()
+        assert run(features, GRID) == wanted
+        np.testing.assert_array_equal(features, before)
+
+
+def test_dtypes_are_rounded_to_float32(run: Callable[..., Any], X: Any) -> None:
+    half = X.astype(np.float16)
+    assert run(half, GRID) == run(half.astype(np.float32), GRID)
+    whole = np.rint(9 * X)
+    for dtype in (np.int8, np.int16, np.int32, np.int64):
+        assert run(whole.astype(dtype), GRID) == run(whole, GRID)
+    assert run(X > 0, GRID) == run((X > 0).astype(np.float32), GRID)
+    nested = [whole[:6].tolist()]
+    assert run(nested, (2, 3), min_patches=2) == [run(whole[:6], (2, 3), min_patches=2)]
+
+
+class OnlyArray:
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.data
+
+
+class OnlyDlpack:
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __dlpack__(self, **kwargs: Any) -> Any:
+        return self.data.__dlpack__(**kwargs)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return (1, 0)
+
+
+@pytest.mark.parametrize("wrap", [OnlyArray, OnlyDlpack])
+def test_arrays_of_other_libraries(
+    run: Callable[..., Any], X: Any, wanted: RegionTree, wrap: Any
+) -> None:
+    assert run(wrap(X), GRID) == wanted
+    assert run([wrap(X), X], GRID) == [wanted, wanted]
+
+
+def test_batches(run: Callable[..., Any], X: Any, wanted: RegionTree) -> None:
+    tall = X.reshape(12, 15, -1).swapaxes(0, 1).reshape(X.shape)
+    other = run(tall, (15, 12))
+    assert run([], GRID) == run([], []) == run(np.zeros((0, 180, 20)), GRID) == []
+    assert run([X], GRID) == run((X,), [GRID]) == run(X[None], GRID) == [wanted]
+    assert run([X, tall], [GRID, (15, 12)]) == [wanted, other]
+    assert run([X, tall], np.array([GRID, (15, 12)])) == [wanted, other]
+    # Channels may differ from image to image.
+    assert run([X, X[:, :5]], GRID) == [wanted, run(X[:, :5], GRID)]
+
+
+def test_torch_tensors(run: Callable[..., Any], X: Any, wanted: RegionTree) -> None:
+    torch = pytest.importorskip("torch")
+    tensor = torch.from_numpy(X)
+    assert run(tensor, GRID) == wanted
+    assert run(tensor.double(), torch.Size(GRID)) == wanted
+    assert run(tensor.clone().requires_grad_(), GRID) == wanted
+    assert run(tensor.t().contiguous().t(), GRID) == wanted
+    assert run(torch.stack([tensor, tensor]), GRID, device=torch.device("cpu")) == [wanted, wanted]
+    assert run([tensor, X], GRID) == [wanted, wanted]
+    for dtype in (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.int32):
+        rounded = tensor.to(dtype)
+        assert run(rounded, GRID) == run(rounded.float().numpy(), GRID)
+    for wrong in (tensor.to(torch.complex64), tensor.to_sparse()):
+        with pytest.raises(TypeError, match="features must be a dense tensor of real numbers"):
+            run(wrong, GRID)
+    with pytest.raises(ValueError, match="features is a meta tensor"):
+        run(tensor.to("meta"), GRID)
+
+
+def test_float32_is_not_copied(make_features: Callable[..., Any]) -> None:
+    X = make_features("noise", 0, 40, 40, 700)  # 4.5 MB; its Q15 rows are not NumPy's
+    for features in (X, X.reshape(1, *X.shape), [X]):
+        tracemalloc.start()
+        claid_ext.detect(features, (40, 40))
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 1_000_000
+
+
+@pytest.mark.skipif(_core.cuda_available()[0], reason="CUDA is here")
+def test_cuda_where_there_is_none_says_why(X: Any) -> None:
+    reason = _core.cuda_available()[1]
+    assert reason
+    for device in ("cuda", "cuda:1"):
+        with pytest.raises(RuntimeError) as error:
+            claid_ext.detect(X, GRID, device=device)
+        assert reason in str(error.value)
+
+    class OnCuda(OnlyDlpack):
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (2, 0)
+
+    for features in (OnCuda(X), [X, OnCuda(X)]):
+        with pytest.raises(RuntimeError, match="features are on a CUDA device") as error:
+            claid_ext.detect(features, GRID)
+        assert reason in str(error.value)
+
+
+def test_build_info() -> None:
+    info = build_info()
+    assert info["version"] == claid_ext.__version__
+    assert info["simd"] in info["simd_usable"]
+    assert info["simd_usable"][0] == info["simd_compiled"][0] == "scalar"
+    assert set(info["simd_usable"]) <= set(info["simd_compiled"])
+    assert isinstance(info["cuda"], bool)
+    assert isinstance(info["cuda_reason"], str)
+
+
+def test_unknown_simd_level() -> None:
+    with pytest.raises(ValueError, match="mmx"):
+        _core.set_simd_level("mmx")
+    assert _core.simd_level() in _core.simd_levels()
+
+
+@pytest.mark.parametrize("level", _core.simd_levels())
+def test_claid_simd_forces_a_level(level: str) -> None:
+    code = "import claid_ext; print(claid_ext.build_info()['simd'])"
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "CLAID_SIMD": level},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert out.stdout.strip() == level
+
+
+def test_claid_simd_must_be_there() -> None:
+    code = "import claid_ext, numpy; claid_ext.detect(numpy.ones((4, 1)), (2, 2))"
+    out = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "CLAID_SIMD": "mmx"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert out.returncode == 1
+    assert "mmx" in out.stderr
