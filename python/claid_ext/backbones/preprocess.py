@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     import torch
@@ -86,5 +87,6 @@ def to_tensor(
     if (width, height) != image.size:
         image = image.resize((width, height), Pillow.Resampling.BICUBIC)
     pixels = np.asarray(image, np.float32)[:h, :w] / np.float32(255)
-    pixels = (pixels - np.array(mean, np.float32)) / np.array(std, np.float32)
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))), covered
+    normalised: NDArray[np.float32] = pixels - np.array(mean, np.float32)
+    normalised /= np.array(std, np.float32)
+    return torch.from_numpy(np.ascontiguousarray(normalised.transpose(2, 0, 1))), covered

@@ -1,0 +1,96 @@
+"""`claid doctor`: what is installed, what this build can do on this machine, and why not more."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import platform
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["add_parser", "run"]
+
+_PACKAGES = {
+    "numpy": "core",
+    "torch": "[torch]",
+    "torchvision": "[torch]",
+    "timm": "[torch]",
+    "Pillow": "[torch]",
+    "faiss-cpu": "[search]",
+    "onnx": "[offline]",
+    "scikit-image": "[offline]",
+}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the command line."""
+    subparsers.add_parser(
+        "doctor",
+        help="say what is installed and what works here",
+        description="Say what is installed, which SIMD level and GPU are in use and why, and which "
+        "weights are at hand. Asks the model hub whether it is in reach, for 4 seconds at most.",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the findings. Returns 0 whatever they are."""
+    for label, finding in _findings():
+        print(f"{label + ':':<22}{finding}")
+    return 0
+
+
+def _findings() -> Iterator[tuple[str, str]]:
+    from claid_ext import build_info
+
+    build = build_info()
+    yield "claid_ext", build["version"]
+    yield "python", f"{platform.python_version()} on {platform.platform()}"
+    for package, extra in _PACKAGES.items():
+        yield package, _version(package, extra)
+    yield "SIMD compiled", ", ".join(build["simd_compiled"])
+    yield "SIMD usable here", ", ".join(build["simd_usable"])
+    yield "SIMD in use", build["simd"]
+    yield "CUDA in detect", f"{'yes' if build['cuda'] else 'no'}: {build['cuda_reason']}"
+    yield "CUDA in torch", _torch_cuda()
+    yield from _weights()
+    yield "hub", _hub()
+
+
+def _version(package: str, extra: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return f"not installed (pip install 'claid_ext{extra}')"
+
+
+def _torch_cuda() -> str:
+    try:
+        import torch
+    except ImportError:
+        return "no: torch is not installed"
+    if torch.cuda.is_available():
+        return f"yes: {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
+    return f"no: {'no GPU found' if torch.version.cuda else 'torch was built without CUDA'}"
+
+
+def _weights() -> Iterator[tuple[str, str]]:
+    from claid_ext.backbones import BACKBONES
+    from claid_ext.backbones.hub import cached_file
+    from claid_ext.offline import offline_weights
+
+    for network, found in offline_weights().items():
+        yield network, str(found)
+    try:
+        cached = [s.name for s in BACKBONES.values() if not s.offline and cached_file(s.timm_name)]
+    except ImportError:
+        return
+    yield "hub's cache", ", ".join(cached) or "none of the named backbones"
+
+
+def _hub() -> str:
+    try:
+        from claid_ext.backbones.hub import hub_problem
+
+        return hub_problem() or "in reach"
+    except ImportError:
+        return "huggingface_hub is not installed (pip install 'claid_ext[torch]')"
