@@ -21,7 +21,8 @@ def cosines(features: NDArray[Any]) -> NDArray[np.float64]:
     """Return the cosine of each pair of rows, float64 (N, N); a row of zeros is like none: 0."""
     rows = np.asarray(features, np.float64)
     rows = rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _SMALLEST_NORM)
-    return rows @ rows.T
+    cosine: NDArray[np.float64] = rows @ rows.T
+    return cosine
 
 
 def affinity(features: NDArray[Any], *, tau: float) -> NDArray[np.float64]:
@@ -42,8 +43,8 @@ def second_eigenvector(
     weights : float64 (N, N), symmetric, positive, N >= 2.
     solver : "eigh", LAPACK's dense solver for this one eigenvector; "generalized", the same on the
         problem as it is written above, which is how these cuts are usually computed, and slower;
-        "lanczos", ARPACK with the known first eigenvector taken out. The last seldom pays here:
-        patches that are like few others make many eigenvalues near the wanted one.
+        "lanczos", ARPACK with the known first eigenvector taken out: on photos usually the
+        fastest, but slow where many patches are like few others, whose eigenvalues crowd it.
     device : None for SciPy on the CPU; a torch device for torch's dense solver there, which takes
         the whole spectrum (`solver` is then not looked at).
 
@@ -75,7 +76,8 @@ def second_eigenvector(
 
 def bipartition(vector: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Split an eigenvector at its mean (TokenCut, section 3.2): bool (N,), True above."""
-    return vector > vector.mean()
+    above: NDArray[np.bool_] = vector > vector.mean()
+    return above
 
 
 def _unit(y: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -44,12 +44,14 @@ def scene_features(
             scene[part] = np.sqrt(0.4) * whole + np.sqrt(0.6) * _direction(rng, dim)
     noise = np.sqrt((1 / _WITHIN_COSINE - 1) / dim)
     scene += noise * rng.standard_normal(scene.shape, dtype=np.float32)
-    return (scene * energy[..., None]).reshape(-1, dim).astype(np.float32)
+    scene *= energy[..., None].astype(np.float32)
+    return scene.reshape(-1, dim)
 
 
 def _direction(rng: np.random.Generator, dim: int) -> NDArray[np.float32]:
     direction = rng.standard_normal(dim, dtype=np.float32)
-    return direction / np.float32(np.linalg.norm(direction))
+    direction /= np.float32(np.linalg.norm(direction))
+    return direction
 
 
 def _ellipse(
@@ -72,4 +74,4 @@ def _ground(rng: np.random.Generator, grid: tuple[int, int], dim: int) -> NDArra
     weight = np.fft.irfft2(spectrum * np.exp(-(frequency**2) / 8), s=grid)
     ground = np.einsum("fhw,fd->hwd", weight, rng.standard_normal((fields, dim)))
     ground /= np.linalg.norm(ground, axis=2, keepdims=True)
-    return ground.astype(np.float32)
+    return np.asarray(ground, np.float32)

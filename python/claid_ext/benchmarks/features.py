@@ -1,0 +1,100 @@
+"""Patch features of photos, made once for all the methods that are compared on them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claid_ext.benchmarks.output import write_whole
+from claid_ext.progress import progress
+
+__all__ = ["Photo", "photo_features"]
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """One image as the detectors see it.
+
+    Attributes
+    ----------
+    name : file name.
+    features : float32 (N, D).
+    grid : (H, W), in patches.
+    covered : (height, width) in pixels of the original image, from its top left, that the grid
+        covers.
+    """
+
+    name: str
+    features: NDArray[np.float32]
+    grid: tuple[int, int]
+    covered: tuple[float, float]
+
+
+def photo_features(
+    paths: Sequence[Path],
+    backbone: str,
+    *,
+    weights: str | None = None,
+    device: Any = None,
+    keep: Path | None = None,
+) -> list[Photo]:
+    """Return the features of photos, by one backbone.
+
+    Parameters
+    ----------
+    paths : image files.
+    backbone, weights, device : as `claid_ext.Detector`.
+    keep : a folder to keep features in, and to take them from where they are there already for the
+        same file content (size and time of change), backbone and weights.
+
+    Raises
+    ------
+    UnreadableImageError, WeightsUnavailableError, ImportError : as `claid_ext.Detector`.
+    """
+    detector = None
+    photos = []
+    for path in progress(paths, total=len(paths), description=f"features ({backbone})"):
+        stored = keep / f"{_key(path, backbone, weights)}.npz" if keep else None
+        if stored and stored.exists():
+            photos.append(_load(path.name, stored))
+            continue
+        if detector is None:
+            from claid_ext.detector import Detector
+
+            detector = Detector(backbone, weights=weights, device=device, keep_features=True)
+        found = detector(path)[0]
+        assert found.features is not None  # keep_features
+        features = found.features.float().cpu().numpy()
+        photo = Photo(path.name, features, found.tree.grid, found.covered)
+        if stored:
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(stored, partial(_save, photo))
+        photos.append(photo)
+    return photos
+
+
+def _key(path: Path, backbone: str, weights: str | None) -> str:
+    files = [path, Path(weights)] if weights else [path]
+    state = [
+        (os.fspath(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files
+    ]
+    return f"{path.stem}-{hashlib.sha256(repr((backbone, state)).encode()).hexdigest()[:16]}"
+
+
+def _save(photo: Photo, file: Any) -> None:
+    np.savez(file, features=photo.features, grid=photo.grid, covered=photo.covered)
+
+
+def _load(name: str, file: Path) -> Photo:
+    with np.load(file) as content:
+        height, width = content["grid"].tolist()
+        down, across = content["covered"].tolist()
+        return Photo(name, content["features"], (height, width), (down, across))
