@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -73,6 +74,36 @@ def _near_tau(rng: np.random.Generator, height: int, width: int, channels: int) 
     return X
 
 
+def _halves(rng: np.random.Generator, height: int, width: int, channels: int) -> Features:
+    """Rows 2 * 32767 long, whose ones become 1/2 before rounding: to even, all rows are equal."""
+    if channels < 16:
+        return _two_values(rng, height, width, channels)
+    ones = channels // 4
+    rest, squares = (2 * 32767) ** 2 - ones, []
+    while rest:
+        squares.append(math.isqrt(rest))
+        rest -= squares[-1] ** 2
+    few = np.zeros((4, channels), np.float32)
+    few[:, : len(squares)] = squares
+    for row in few:
+        row[rng.choice(np.arange(len(squares), channels), ones, replace=False)] = 1
+    return few[rng.integers(0, len(few), height * width)]
+
+
+def _orders(rng: np.random.Generator, height: int, width: int, channels: int) -> Features:
+    """Rows of the same numbers in other columns, whose energy depends on the order of adding.
+
+    2^53 + 2^29 lies between two float32; ones added to it one by one are lost, their sum is not.
+    """
+    row = (rng.random(channels) < rng.random()).astype(np.float32)
+    few = np.stack([row] * 12)
+    few[:, 0] = 2.0**53
+    few[:, -1] = 2.0**29
+    for shuffled in few:
+        rng.shuffle(shuffled)
+    return few[rng.integers(0, len(few), height * width)]
+
+
 def _noise(rng: np.random.Generator, height: int, width: int, channels: int) -> Features:
     return rng.normal(size=(height * width, channels)).astype(np.float32)
 
@@ -88,6 +119,8 @@ KINDS: dict[str, Callable[[np.random.Generator, int, int, int], Features]] = {
     "huge": _huge,
     "all magnitudes": _all_magnitudes,
     "near tau": _near_tau,
+    "halves": _halves,
+    "orders": _orders,
     "noise": _noise,
 }
 

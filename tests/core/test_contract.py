@@ -23,6 +23,8 @@ KINDS = (
     "huge",
     "all magnitudes",
     "near tau",
+    "halves",
+    "orders",
     "noise",
 )
 THREADS = (1, 2, 5)
@@ -61,7 +63,7 @@ def assert_same(found: RegionTree, wanted: RegionTree) -> None:
     assert found == wanted
 
 
-@settings(max_examples=400)
+@settings(max_examples=250)
 @example("near tau", 1, 12, 12, 3, {})
 @example("huge", 2, 9, 9, 1000, {"min_patches": 2})
 @example("denormal", 3, 9, 9, 7, {"min_patches": 2})
@@ -70,6 +72,8 @@ def assert_same(found: RegionTree, wanted: RegionTree) -> None:
 @example("blobs", 6, 60, 60, 65, {"min_patches": 2, "connectivity": 1.0})
 @example("two values", 7, 20, 20, 1, {"min_patches": 2, "tau": -1.0})
 @example("repeated rows", 8, 20, 20, 33, {"min_patches": 2, "preset": "released"})
+@example("halves", 9, 9, 9, 64, {"min_patches": 2})
+@example("orders", 10, 12, 12, 200, {"min_patches": 2, "connectivity": 1.0})
 @given(st.sampled_from(KINDS), seeds, side, side, channels, options)
 def test_any_input(  # noqa: PLR0917
     backends: dict[str, Callable[..., Any]],
@@ -89,7 +93,7 @@ def test_any_input(  # noqa: PLR0917
             assert_same(detect(X, (height, width), threads=threads, **options), wanted)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from(KINDS), seeds, st.integers(1, 14), st.integers(1, 14), channels),

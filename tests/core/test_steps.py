@@ -93,6 +93,16 @@ def test_affinity_is_eq_5(q: Any, tau: float) -> None:
     np.testing.assert_array_equal(reference.affinity(q, tau), wanted)
 
 
+def test_affinity_is_above_tau_not_at_it() -> None:
+    q = np.array([[9, 0], [0, 9], [-1, 9]], np.float64)
+    # Products 0, -9 and 81; no patch is linked to itself.
+    wanted = [[False, False, False], [False, False, True], [False, True, False]]
+    assert reference.affinity(q, 0.0).tolist() == wanted
+    just_below = reference.affinity(q, -1 / 32767**2)
+    assert just_below[0, 1]
+    assert not just_below[0, 2]
+
+
 def test_affinity_in_blocks_is_the_affinity(make_features: Callable[..., Any]) -> None:
     q = reference.q15_rows(make_features("blobs", 1, 30, 40, 19)).astype(np.float64)
     similar = q.astype(np.int64) @ q.T.astype(np.int64) > math.floor(0.2 * 1073676289.0)
