@@ -36,6 +36,8 @@ _LABEL_SIZE = 25
 _OUTLINE = 4
 _BOX_OPACITY = 0.75
 _DIMMED = 0.35
+_BRIGHTNESS = 0.9
+_SATURATION = 0.65
 _FILLED = 0.72
 _DUMMY = np.array((150, 150, 150), np.float32)
 _PAPER = (255, 255, 255)
@@ -89,7 +91,7 @@ def draw_detection(image: Image.Image, detection: Detection, title: str | None =
         panel = _draw_level(image, detection, colours, level, (w, h))
         page.paste(_to_image(panel), (_MARGIN + x, top + y))
         label = f"level {level}: {_counted(int(np.sum(tree.level == level)), 'region')}"
-        _write(pen, (_MARGIN + x, top + y + h + 6), label, _LABEL_SIZE, _INK)
+        _write(pen, (_MARGIN + x, top + y + h + 6), label, _LABEL_SIZE)
     return page
 
 
@@ -107,7 +109,7 @@ def _colours(detection: Detection) -> Canvas:
         chosen[i] = np.argmin(clashes + used / (1 + used.sum()))
         used[chosen[i]] += 1
         earlier.append(i)
-    colours = PALETTE[chosen]
+    colours: Canvas = PALETTE[chosen]
     colours[tree.dummy] = _DUMMY
     return colours
 
@@ -116,7 +118,9 @@ def _draw_photo(image: Image.Image, detection: Detection, colours: Canvas) -> Ca
     """Draw the photo with outlines and boxes of the kept regions, float32 (h, w, 3)."""
     scale = min(_PHOTO[0] / image.width, _PHOTO[1] / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    canvas = _resized(image, size)
+    photo = _resized(image, size)
+    grey = photo.mean(axis=2, keepdims=True)
+    canvas: Canvas = _BRIGHTNESS * (grey + _SATURATION * (photo - grey))
     boxes = detection.boxes * np.tile([size[0] / image.width, size[1] / image.height], 2)
     edges = _edges(detection, size)
     deepest = 0.3 * min(np.diff(edges[0]).min(), np.diff(edges[1]).min())
@@ -135,7 +139,7 @@ def _draw_level(
 ) -> Canvas:
     """Draw the photo dimmed, with the regions of one level filled."""
     photo = _resized(image, size)
-    canvas = photo.mean(axis=2, keepdims=True) * _DIMMED + np.zeros(3, np.float32)
+    canvas: Canvas = photo.mean(axis=2, keepdims=True) * _DIMMED + np.zeros(3, np.float32)
     edges = _edges(detection, size)
     for i in np.flatnonzero(detection.tree.level == level).tolist():
         mask = _pixels(detection.masks(i), edges, canvas.shape[:2])
@@ -148,12 +152,10 @@ def _draw_level(
 def _draw_box(canvas: Canvas, box: NDArray[np.float64], colour: Canvas) -> None:
     """Draw a thin frame just inside a box, [x0, y0, x1, y1) in pixels of the canvas."""
     x0, y0, x1, y1 = np.rint(box).astype(int)
-    for part in (
-        *(canvas[y0 : y0 + 2, x0:x1], canvas[max(y0, y1 - 2) : y1, x0:x1]),
-        *(canvas[y0:y1, x0 : x0 + 2], canvas[y0:y1, max(x0, x1 - 2) : x1]),
-    ):
-        part *= 1 - _BOX_OPACITY
-        part += colour * _BOX_OPACITY
+    frame = np.zeros(canvas.shape[:2], bool)
+    frame[y0:y1, x0:x1] = True
+    frame[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2] = False
+    canvas[frame] = canvas[frame] * (1 - _BOX_OPACITY) + colour * _BOX_OPACITY
 
 
 def _edges(detection: Detection, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -201,8 +203,8 @@ def _strip_places(
         return [], (width, height)
     line = _LABEL_SIZE + 2 * _GAP
     if width >= height:
-        most = 1 if width > 4 * height else 5
-        columns = min(most, max(3, math.ceil(count / math.ceil(count / most))))
+        most = 1 if width > 4 * height else 6
+        columns = min(most, max(4, math.ceil(count / math.ceil(count / most))))
         w = (width - (columns - 1) * _GAP) // columns
         h = max(1, round(w * height / width))
         x, y = 0, height + _GAP
@@ -244,21 +246,14 @@ def _write_title(pen: Any, at: tuple[int, int], width: int, name: str, found: st
         while name and font.getlength(f"{name}…") > room:
             name = name[:-1]
         name = f"{name}…" if name else ""
-    _write(pen, at, name, _TITLE_SIZE, _INK)
-    _write(pen, (at[0] + width, at[1]), found, _TITLE_SIZE, _FAINT_INK, anchor="ra")
+    _write(pen, at, name, _TITLE_SIZE)
+    pen.text((at[0] + width, at[1]), found, fill=_FAINT_INK, font=font, anchor="ra")
 
 
-def _write(
-    pen: Any,
-    at: tuple[int, int],
-    text: str,
-    size: int,
-    ink: tuple[int, int, int],
-    anchor: str = "la",
-) -> None:
+def _write(pen: Any, at: tuple[int, int], text: str, size: int) -> None:
     from PIL import ImageFont
 
-    pen.text(at, text, fill=ink, font=ImageFont.load_default(size), anchor=anchor)
+    pen.text(at, text, fill=_INK, font=ImageFont.load_default(size))
 
 
 def _counted(number: int, noun: str) -> str:
