@@ -1,0 +1,88 @@
+"""Tables as Markdown and as JSON, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Table", "write_json"]
+
+Cell = str | int | float | None
+
+
+@dataclass
+class Table:
+    """Rows under a title. A row is a name, a source ("ours" or "paper") and a cell a column."""
+
+    title: str
+    columns: Sequence[str]
+    rows: list[tuple[str, str, Sequence[Cell]]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def add(self, name: str, source: str, cells: Sequence[Cell]) -> None:
+        """Add one row; it must have a cell for every column."""
+        if len(cells) != len(self.columns):
+            raise ValueError(f"row {name}: wanted {len(self.columns)} cells, got {len(cells)}")
+        self.rows.append((name, source, list(cells)))
+
+    def markdown(self) -> str:
+        """The table as Markdown, columns aligned, notes below."""
+        head = ["", "from", *self.columns]
+        body = [[name, source, *map(_show, cells)] for name, source, cells in self.rows]
+        widths = [max(len(row[i]) for row in [head, *body]) for i in range(len(head))]
+        rule = [":" + "-" * max(1, w - 1) if i < 2 else "-" * max(1, w - 1) + ":"
+                for i, w in enumerate(widths)]  # fmt: skip
+        lines = [
+            "| " + " | ".join(_pad(cell, widths[i], i < 2) for i, cell in enumerate(row)) + " |"
+            for row in [head, rule, *body]
+        ]
+        notes = [""] + [f"- {note}" for note in self.notes] if self.notes else []
+        return "\n".join([f"### {self.title}", "", *lines, *notes])
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table for JSON; what has no value is null."""
+        return {
+            "title": self.title,
+            "rows": [
+                {
+                    "name": name,
+                    "from": source,
+                    **dict(zip(self.columns, map(_clean, cells), strict=True)),
+                }
+                for name, source, cells in self.rows
+            ],
+            "notes": self.notes,
+        }
+
+
+def write_json(path: str | Path, contents: Any) -> None:
+    """Write JSON through a file beside it, so that the name never holds half of it."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        beside.write_text(json.dumps(contents, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _clean(cell: Cell) -> Cell:
+    return None if isinstance(cell, float) and math.isnan(cell) else cell
+
+
+def _show(cell: Cell) -> str:
+    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+        return "-"
+    if isinstance(cell, float):
+        return f"{cell:.3f}" if abs(cell) < 10 else f"{cell:.1f}"
+    return f"{cell:,}" if isinstance(cell, int) else cell
+
+
+def _pad(cell: str, width: int, left: bool) -> str:
+    return cell.ljust(width) if left else cell.rjust(width)

@@ -1,0 +1,105 @@
+"""From the answers to a set's queries to its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from claid_ext.evaluation.datasets import Query, SearchSet
+from claid_ext.evaluation.metrics import (
+    CUTOFFS,
+    Denominator,
+    average_precision,
+    flags,
+    ilias_average_precision,
+    localised,
+    mean,
+    mean_iou,
+    trapezoidal_average_precision,
+)
+from claid_ext.evaluation.overlap import check_boxes
+
+__all__ = ["HIT_IOU", "Ranking", "Scores", "score"]
+
+HIT_IOU = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """The answer to one query.
+
+    images: int64 (k,), numbers into `SearchSet.images`, best first, each once. boxes: float64
+    (k, 4), the box returned with each image, in its pixels.
+    """
+
+    images: npt.NDArray[np.int64]
+    boxes: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        """Check that there is a box for every image."""
+        if len(check_boxes(self.boxes, "ranking: boxes")) != len(self.images):
+            raise ValueError(f"ranking: {len(self.images)} images, {len(self.boxes)} boxes")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The figures of one set under one configuration, each a mean over its queries.
+
+    average_precision: by the names of `CUTOFFS`. trapezoidal: mAP as Oxford5k, Paris6k, Holidays
+    and the revisited sets define it. ilias: mAP@1k. localised: mAP where a hit needs its box to
+    overlap the truth by at least `HIT_IOU`; mean_iou: overlap of the returned box over the true
+    positives; both None where the set does not say where things are.
+    """
+
+    average_precision: dict[str, float] = field(default_factory=dict)
+    trapezoidal: float = float("nan")
+    ilias: float = float("nan")
+    localised: float | None = None
+    mean_iou: float | None = None
+
+
+def score(
+    search_set: SearchSet,
+    rankings: Sequence[Ranking],
+    denominator: Denominator = "min",
+    hit_iou: float = HIT_IOU,
+) -> Scores:
+    """Score the answers to all queries of a set, one ranking a query, in their order.
+
+    Junk is taken out of every ranking first. A ranking may stop early; what it leaves out counts
+    as not found, and towards no mean IoU.
+    """
+    if len(rankings) != len(search_set.queries):
+        raise ValueError(
+            f"{search_set.name}: wanted {len(search_set.queries)} rankings, got {len(rankings)}"
+        )
+    judged = [_judge(q, r) for q, r in zip(search_set.queries, rankings, strict=True)]
+    places = search_set.localised
+    return Scores(
+        average_precision={
+            name: mean(average_precision(hits, n, cutoff, denominator) for hits, n, _ in judged)
+            for name, cutoff in CUTOFFS.items()
+        },
+        trapezoidal=mean(trapezoidal_average_precision(hits, n) for hits, n, _ in judged),
+        ilias=mean(ilias_average_precision(hits, n) for hits, n, _ in judged),
+        localised=mean(
+            average_precision(localised(hits, ious, hit_iou), n) for hits, n, ious in judged
+        )
+        if places
+        else None,
+        mean_iou=mean(mean_iou(hits, ious) for hits, _, ious in judged) if places else None,
+    )
+
+
+def _judge(
+    query: Query, ranking: Ranking
+) -> tuple[npt.NDArray[np.bool_], int, npt.NDArray[np.float64]]:
+    """Flags without junk, how many there are to find, and the overlap of each image's box."""
+    hits, kept = flags(ranking.images, query.positives, query.junk)
+    if query.truths is None:
+        return hits, len(query.positives), np.zeros(len(hits))
+    ious = query.overlaps(ranking.images[kept], ranking.boxes[kept])
+    return hits, len(query.positives), ious

@@ -1,0 +1,78 @@
+"""What is measured: where regions come from, how they are described, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from claid_ext.evaluation.datasets import SearchSet
+from claid_ext.evaluation.scoring import Scores
+
+__all__ = ["Measure", "Measurement", "Setup"]
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One configuration of detector, descriptor and index; the defaults are the paper's.
+
+    regions: a name of `claid_ext.regions.REGION_SOURCES`. backbone, weights: of the detector.
+    descriptor, descriptor_weights, pooling, layer: of the descriptor; the descriptor "tokens" is
+    the detector's own network. factory, pca: of the index. detect: options of `claid_ext.detect`
+    that differ from the backbone's own. dummies: whether dummy regions get a vector too.
+    """
+
+    regions: str = "detect"
+    backbone: str = "dino_vitb8"
+    weights: str | None = None
+    descriptor: str = "resnet50"
+    descriptor_weights: str | None = None
+    pooling: str = "gem"
+    layer: tuple[str, ...] | None = None
+    device: str | None = None
+    factory: str = "Flat"
+    pca: int | None = None
+    detect: Mapping[str, Any] = field(default_factory=dict)
+    dummies: bool = False
+
+    def but(self, **changes: Any) -> Setup:
+        """The same with some fields changed."""
+        return replace(self, **changes)
+
+    def folder_name(self, set_name: str) -> str:
+        """A folder name of its own for the index of a set under this setup, the same every time."""
+        fields = {**asdict(self), "detect": dict(self.detect)}
+        del fields["device"]
+        if self.regions != "detect":  # rivals have no detector, unless it describes
+            fields["detect"] = {}
+            if self.descriptor != "tokens":
+                fields["backbone"] = fields["weights"] = None
+        digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
+        plain = "".join(c if c.isalnum() or c == "-" else "_" for c in set_name)
+        return f"{plain}-{self.regions}-{self.descriptor.replace('/', '_')}-{digest}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What came of a setup on a set.
+
+    scores: as `score` gives them. features: vectors in the index. images: images in it.
+    milliseconds: by stage; an image for those that make the index, a query for the search.
+    unreadable: images of the set that could not be read, and so cannot be found.
+    """
+
+    scores: Scores
+    features: int
+    images: int
+    milliseconds: Mapping[str, float] = field(default_factory=dict)
+    unreadable: int = 0
+
+    @property
+    def features_per_image(self) -> float:
+        """Mean number of vectors an image."""
+        return self.features / self.images if self.images else float("nan")
+
+
+Measure = Callable[[SearchSet, Setup], Measurement]
