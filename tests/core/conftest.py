@@ -95,12 +95,14 @@ def _orders(rng: np.random.Generator, height: int, width: int, channels: int) ->
 
     2^53 + 2^29 lies between two float32; ones added to it one by one are lost, their sum is not.
     """
-    row = (rng.random(channels) < rng.random()).astype(np.float32)
-    few = np.stack([row] * 12)
-    few[:, 0] = 2.0**53
-    few[:, -1] = 2.0**29
-    for shuffled in few:
-        rng.shuffle(shuffled)
+    few = np.zeros((16, channels), np.float32)
+    for i, row in enumerate(few):
+        # All in one of the 16 lanes, or a few numbers in any: the order in lanes, and of lanes.
+        where = np.arange(rng.integers(16), channels, 16) if i % 2 else rng.permutation(channels)
+        numbers = np.ones(len(where) if i % 2 else 4, np.float32)
+        numbers[:2] = [2.0**53, 2.0**29][: len(numbers)]
+        chosen = rng.permutation(where)[: len(numbers)]
+        row[chosen] = numbers[: len(chosen)]
     return few[rng.integers(0, len(few), height * width)]
 
 

@@ -119,6 +119,15 @@ def test_any_ragged_batch(
                 assert_same(tree, want)
 
 
+@pytest.mark.parametrize("k", [2, 3, 4])
+def test_random_start_of_few_patches(detect: Callable[..., Any], k: int) -> None:
+    """So few that a cluster is often empty at first; all alike, so that nothing moves after."""
+    X = np.ones((k, 3), np.float32)
+    for seed in range(40):
+        options = {"init": "random", "seed": seed, "min_patches": 2, "connectivity": 0.0}
+        assert_same(detect(X, (1, k), **options), reference.detect(X, (1, k), **options))
+
+
 def test_a_batch_array_is_its_images(
     detect: Callable[..., Any], make_features: Callable[..., Any]
 ) -> None:

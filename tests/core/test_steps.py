@@ -184,6 +184,22 @@ def test_random_start_leaves_no_cluster_empty(k: int, seed: int) -> None:
     assert set(reference.random_start(np.arange(7, 7 + k), seed).tolist()) == {0, 1}
 
 
+@pytest.mark.parametrize("k", [2, 3, 4, 50])
+def test_random_start_by_definition(k: int) -> None:
+    S = np.arange(11, 11 + 2 * k, 2)
+    empty = 0
+    for seed in range(64):
+        key = reference.mix(seed)
+        for v in (11, k, 2**32):
+            key = reference.mix(key ^ v)
+        wanted = [reference.mix(key ^ p) % 2 for p in S.tolist()]
+        if len(set(wanted)) == 1:
+            empty += 1
+            wanted[0] = 1 - wanted[0]  # the first patch goes to the empty cluster
+        assert reference.random_start(S, seed).tolist() == wanted
+    assert empty > 0 or k == 50
+
+
 def eq_1(q: Any, S: Any, cluster: Any) -> int:
     """Squared distances of all ordered pairs inside a cluster, pair by pair."""
     rows = whole(q[S])
