@@ -63,7 +63,7 @@ def assert_same(found: RegionTree, wanted: RegionTree) -> None:
     assert found == wanted
 
 
-@settings(max_examples=250)
+@settings(max_examples=200)
 @example("near tau", 1, 12, 12, 3, {})
 @example("huge", 2, 9, 9, 1000, {"min_patches": 2})
 @example("denormal", 3, 9, 9, 7, {"min_patches": 2})
