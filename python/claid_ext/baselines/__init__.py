@@ -60,7 +60,8 @@ BASELINES: dict[str, Baseline] = {
         deep_spectral.segment,
         frozenset({"tau", "min_patches", "solver"}),
     ),
-    "lost": Baseline("LOST", lost.detect, lost.segment, frozenset({"tau"})),
+    # Its threshold is another thing than CLAID's tau, and 0 suits it: so not among its options.
+    "lost": Baseline("LOST", lost.detect, lost.segment, frozenset()),
     "claid_ncut": Baseline(
         "CLAID (NCut)",
         claid_ncut.detect,
