@@ -54,7 +54,8 @@ class Tiles {
         const std::uint64_t mask = (std::uint64_t{1} << inside) - 1;
         const std::size_t shift = column % kWordBits;
         std::uint64_t* word = graph_.rows.data() + row * graph_.words + column / kWordBits;
-        for (std::size_t r = 0; r < simd_.tile_rows; ++r, word += graph_.words) {
+        const std::size_t rows = std::min(simd_.tile_rows, q15_.patches - row);
+        for (std::size_t r = 0; r < rows; ++r, word += graph_.words) {
             const std::uint64_t kept = shift == 0 ? 0 : *word;
             *word = kept | (bits[r] & mask) << shift;
         }
@@ -108,9 +109,11 @@ BitGraph affinity(const Q15Rows& q15, double tau, const Kernels& simd, std::size
     const std::size_t block = std::max(kWordBits, kColumnBlockBytes / row_bytes / kWordBits * kWordBits);
 
     // The diagonal's words are only joined to, never written whole, where a tile starts inside one.
-    for (std::size_t row = 0; row < padded; ++row) {
+    for (std::size_t row = 0; row < q15.patches; ++row) {
         graph.rows[row * graph.words + row / kWordBits] = 0;
     }
+    std::fill(graph.rows.data() + q15.patches * graph.words, graph.rows.data() + graph.rows.size(),
+              0);  // no patch, no link
     std::vector<std::pair<std::size_t, std::size_t>> tasks;  // first row, first column
     for (std::size_t column = 0; column < padded; column += block) {
         const std::size_t rows = std::min(column + block, padded);
