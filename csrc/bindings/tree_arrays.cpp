@@ -36,13 +36,12 @@ py::array_t<std::int32_t> boxes(const std::vector<claid::Region>& regions) {
 py::tuple to_arrays(const claid::RegionTree& tree) {
     using claid::Region;
     const auto& regions = tree.regions;
-    return py::make_tuple(column<std::int32_t>(regions, &Region::parent),
-                          column<std::int32_t>(regions, &Region::level),
-                          column<std::int32_t>(regions, &Region::size),
-                          column<double>(regions, &Region::connectivity),
-                          column<double>(regions, &Region::dominance),
-                          column<bool>(regions, &Region::dummy), boxes(regions), tree.cuts,
-                          tree.moves, copy(tree.offsets), copy(tree.members));
+    return py::make_tuple(
+        column<std::int32_t>(regions, &Region::parent),
+        column<std::int32_t>(regions, &Region::level), column<std::int32_t>(regions, &Region::size),
+        column<double>(regions, &Region::connectivity), column<double>(regions, &Region::dominance),
+        column<bool>(regions, &Region::dummy), boxes(regions), tree.cuts, tree.moves,
+        copy(tree.offsets), copy(tree.members));
 }
 
 }  // namespace bindings

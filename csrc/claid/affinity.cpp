@@ -106,14 +106,15 @@ BitGraph affinity(const Q15Rows& q15, double tau, const Kernels& simd, std::size
     const Tiles tiles(q15, tau, simd, graph);
     const std::size_t padded = round_up(q15.patches, kWordBits);
     const std::size_t row_bytes = q15.stride * sizeof(std::int16_t);
-    const std::size_t block = std::max(kWordBits, kColumnBlockBytes / row_bytes / kWordBits * kWordBits);
+    const std::size_t block =
+        std::max(kWordBits, kColumnBlockBytes / row_bytes / kWordBits * kWordBits);
 
     // The diagonal's words are only joined to, never written whole, where a tile starts inside one.
     for (std::size_t row = 0; row < q15.patches; ++row) {
         graph.rows[row * graph.words + row / kWordBits] = 0;
     }
     std::fill(graph.rows.data() + q15.patches * graph.words, graph.rows.data() + graph.rows.size(),
-              0);  // no patch, no link
+              0);                                            // no patch, no link
     std::vector<std::pair<std::size_t, std::size_t>> tasks;  // first row, first column
     for (std::size_t column = 0; column < padded; column += block) {
         const std::size_t rows = std::min(column + block, padded);
@@ -124,7 +125,8 @@ BitGraph affinity(const Q15Rows& q15, double tau, const Kernels& simd, std::size
     parallel_for(tasks.size(), threads, [&](std::size_t task) {
         const auto [row, column] = tasks[task];
         const std::size_t last_column = std::min(column + block, padded);
-        const std::size_t last_row = threads > 1 ? std::min(row + kTaskRows, last_column) : last_column;
+        const std::size_t last_row =
+            threads > 1 ? std::min(row + kTaskRows, last_column) : last_column;
         tiles.compute(row, last_row, column, last_column);
     });
     parallel_for(padded / kWordBits, threads, [&](std::size_t b) { mirror(graph, b); });

@@ -32,8 +32,8 @@ class ClusterDifference {
 
     // To be called after additions, before dots.
     void update() {
-        narrow_ = shift_ > 0 &&
-                  simd_.split(sum_.data(), shift_, high_.data(), low_.data(), sum_.size());
+        narrow_ =
+            shift_ > 0 && simd_.split(sum_.data(), shift_, high_.data(), low_.data(), sum_.size());
     }
 
     void dots(const std::int16_t* const* rows, std::int64_t* out) const {
@@ -131,7 +131,8 @@ class KSums {
         difference_.dots(batch.rows, dots);
         for (std::size_t j = 0; j < batch.count; ++j) {
             const std::uint32_t t = batch.position[j];
-            const std::int64_t gain = size_difference_ * square(t) + square_difference_ - 2 * dots[j];
+            const std::int64_t gain =
+                size_difference_ * square(t) + square_difference_ - 2 * dots[j];
             batch.gain[j] = side_[t] == 1 ? gain : -gain;
             const std::int64_t slack = threshold(t) - batch.gain[j];
             if (slack < 0) {
@@ -179,8 +180,8 @@ class KSums {
         for (std::size_t t = 0; t < node_.size(); ++t) {
             double distance = longest + std::sqrt(static_cast<double>(square(t)));
             if (!seed_distance.empty()) {
-                distance = std::min(
-                    distance, farthest + std::sqrt(static_cast<double>(seed_distance[t])));
+                distance =
+                    std::min(distance, farthest + std::sqrt(static_cast<double>(seed_distance[t])));
             }
             const double step = std::max(2.0 * distance * distance * kBoundMargin, 1.0);
             arrivals_per_gain_[t] = 1.0 / (step * kBoundMargin);
@@ -198,11 +199,11 @@ class KSums {
     const Q15Rows& q15_;
     bool released_;
     std::vector<std::uint8_t>& side_;
-    ClusterDifference difference_;           // D_1 - D_0
-    std::int64_t size_difference_ = 0;       // N_1 - N_0
-    std::int64_t square_difference_ = 0;     // F_1 - F_0
-    std::int64_t cluster_size_[2] = {0, 0};  // N_0, N_1
-    std::int64_t arrivals_[2] = {0, 0};      // moves into each cluster so far
+    ClusterDifference difference_;             // D_1 - D_0
+    std::int64_t size_difference_ = 0;         // N_1 - N_0
+    std::int64_t square_difference_ = 0;       // F_1 - F_0
+    std::int64_t cluster_size_[2] = {0, 0};    // N_0, N_1
+    std::int64_t arrivals_[2] = {0, 0};        // moves into each cluster so far
     std::vector<std::int64_t> patient_until_;  // no move before more arrivals in the own cluster
     std::vector<double> arrivals_per_gain_;
 };

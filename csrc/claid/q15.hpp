@@ -25,11 +25,11 @@ struct NotFiniteError : std::invalid_argument {
 struct Q15Rows {
     std::size_t patches = 0;
     std::size_t dims = 0;
-    std::size_t stride = 0;               // int16 a row, dims and zeros
-    AlignedArray<std::int16_t> rows;      // [patches rounded up to kWordBits, stride]
-    AlignedArray<std::int16_t> panels;    // the same rows, interleaved for the affinity tiles
-    std::vector<std::int32_t> squares;    // f_i = q_i . q_i
-    std::vector<float> energy;            // sum_k |X_ik|
+    std::size_t stride = 0;             // int16 a row, dims and zeros
+    AlignedArray<std::int16_t> rows;    // [patches rounded up to kWordBits, stride]
+    AlignedArray<std::int16_t> panels;  // the same rows, interleaved for the affinity tiles
+    std::vector<std::int32_t> squares;  // f_i = q_i . q_i
+    std::vector<float> energy;          // sum_k |X_ik|
 
     [[nodiscard]] const std::int16_t* row(std::size_t patch) const {
         return rows.data() + patch * stride;

@@ -33,14 +33,14 @@ enum class Start { seeds, random };
 enum class Rules { paper, released };
 
 struct Options {
-    double tau = 0.2;                // Eq. 5
-    double connectivity = 0.97;      // bisect below it, section III-C
-    double energy_top = 0.3;         // share of patches in H, section III-D
-    double dominance = 0.2;          // dummy at or below it, section III-D
-    std::int64_t min_patches = 15;   // smaller components are dropped
-    Start start = Start::seeds;      // section III-B
-    std::uint64_t seed = 0;          // of the visiting orders
-    std::int64_t max_passes = 500;   // k-sums sweeps a node
+    double tau = 0.2;               // Eq. 5
+    double connectivity = 0.97;     // bisect below it, section III-C
+    double energy_top = 0.3;        // share of patches in H, section III-D
+    double dominance = 0.2;         // dummy at or below it, section III-D
+    std::int64_t min_patches = 15;  // smaller components are dropped
+    Start start = Start::seeds;     // section III-B
+    std::uint64_t seed = 0;         // of the visiting orders
+    std::int64_t max_passes = 500;  // k-sums sweeps a node
     Rules rules = Rules::paper;
 };
 

@@ -20,12 +20,12 @@
 
 namespace {
 
-#define CHECK(condition)                                                               \
-    do {                                                                               \
-        if (!(condition)) {                                                            \
-            std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition);        \
-            std::exit(1);                                                              \
-        }                                                                              \
+#define CHECK(condition)                                                        \
+    do {                                                                        \
+        if (!(condition)) {                                                     \
+            std::printf("%s:%d: failed: %s\n", __FILE__, __LINE__, #condition); \
+            std::exit(1);                                                       \
+        }                                                                       \
     } while (false)
 
 // Integer-made noise, so that no library function differs between machines.
@@ -56,7 +56,8 @@ Image make_image(std::int32_t height, std::int32_t width, std::size_t dims, floa
     std::vector<std::size_t> object(image.grid.patches(), 0);
     constexpr std::size_t kObjects = 6;
     for (std::size_t o = 1; o < kObjects; ++o) {
-        const auto rows = static_cast<std::uint64_t>(height), columns = static_cast<std::uint64_t>(width);
+        const auto rows = static_cast<std::uint64_t>(height),
+                   columns = static_cast<std::uint64_t>(width);
         const std::uint64_t y = random.next() % rows, x = random.next() % columns;
         const std::uint64_t bottom = std::min(rows, y + 1 + random.next() % rows);
         const std::uint64_t right = std::min(columns, x + 1 + random.next() % columns);
@@ -201,15 +202,21 @@ std::uint64_t check_levels(const std::vector<Image>& images, const claid::Option
 int main() {
     std::vector<Image> images;
     for (const auto& [height, width, dims] :
-         std::vector<std::array<std::int32_t, 3>>{
-             {1, 1, 1}, {1, 2, 3}, {3, 1, 17}, {8, 8, 31}, {7, 19, 32}, {12, 12, 65}, {21, 25, 100}}) {
+         std::vector<std::array<std::int32_t, 3>>{{1, 1, 1},
+                                                  {1, 2, 3},
+                                                  {3, 1, 17},
+                                                  {8, 8, 31},
+                                                  {7, 19, 32},
+                                                  {12, 12, 65},
+                                                  {21, 25, 100}}) {
         for (const float noise : {0.0F, 0.4F, 2.0F}) {
-            images.push_back(make_image(height, width, static_cast<std::size_t>(dims), noise,
-                                        images.size()));
+            images.push_back(
+                make_image(height, width, static_cast<std::size_t>(dims), noise, images.size()));
         }
     }
     std::uint64_t state = 0;
-    for (const claid::Options& options : option_sets()) state = check_levels(images, options, state);
+    for (const claid::Options& options : option_sets())
+        state = check_levels(images, options, state);
     // Sums too large for the narrow dot product.
     state = check_levels({make_image(91, 100, 3, 0.3F, 77)}, {}, state);
 

@@ -18,8 +18,8 @@ std::vector<Level> levels() {
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
-                        __builtin_cpu_supports("avx512bw") &&
-                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                        __builtin_cpu_supports("avx512vl");
     const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
     all.push_back({avx2_kernels(), avx2});
     all.push_back({avx512_kernels(), avx512});
@@ -41,8 +41,8 @@ const Kernels* find(std::string_view name, std::string_view source) {
         if (name == level.kernels->level && level.runs_here) return level.kernels;
     }
     throw std::invalid_argument(std::string(source) + " asks for the SIMD level '" +
-                                std::string(name) + "'; this build runs here: " +
-                                join(simd_levels()));
+                                std::string(name) +
+                                "'; this build runs here: " + join(simd_levels()));
 }
 
 const Kernels* initial() {

@@ -28,7 +28,8 @@ struct Scalar {
     static Acc zero() { return {}; }
     static Acc multiply_add(Acc acc, const Vec& a, const Vec& b) {
         for (int c = 0; c < kColumns; ++c) {
-            acc.value[c] += a.value[2 * c] * b.value[2 * c] + a.value[2 * c + 1] * b.value[2 * c + 1];
+            acc.value[c] +=
+                a.value[2 * c] * b.value[2 * c] + a.value[2 * c + 1] * b.value[2 * c + 1];
         }
         return acc;
     }
