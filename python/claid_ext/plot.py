@@ -85,7 +85,8 @@ def draw_detection(image: Image.Image, detection: Detection, title: str | None =
     page.paste(_to_image(photo), (_MARGIN, top))
     pen = ImageDraw.Draw(page)
     name = title if title is not None else Path(detection.path or "image").name
-    found = f"{_counted(len(tree.kept), 'region')} kept of {len(tree)}"
+    dummies = _counted(int(tree.dummy.sum()), "dummy", "dummies")
+    found = f"{_counted(len(tree.kept), 'region')} kept, {dummies}"
     _write_title(pen, (_MARGIN, _MARGIN - 8), page.width - 2 * _MARGIN, name, found)
     for level, (x, y, w, h) in zip(levels, places, strict=True):
         panel = _draw_level(image, detection, colours, level, (w, h))
@@ -256,5 +257,5 @@ def _write(pen: Any, at: tuple[int, int], text: str, size: int) -> None:
     pen.text(at, text, fill=_INK, font=ImageFont.load_default(size))
 
 
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _counted(number: int, one: str, many: str = "regions") -> str:
+    return f"{number} {one if number == 1 else many}"
