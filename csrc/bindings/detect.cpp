@@ -48,6 +48,7 @@ py::list detect(const std::vector<FeatureArray>& features, const std::vector<Gri
     options.rules = released ? claid::Rules::released : claid::Rules::paper;
 
     std::vector<claid::Features> batch;
+    batch.reserve(features.size());
     for (std::size_t i = 0; i < features.size(); ++i) {
         batch.push_back(checked(features[i], grids[i]));
     }

@@ -12,8 +12,8 @@ namespace {
 template <class T, class Member>
 py::array_t<T> column(const std::vector<claid::Region>& regions, Member member) {
     py::array_t<T> out(static_cast<py::ssize_t>(regions.size()));
-    std::transform(regions.begin(), regions.end(), out.mutable_data(),
-                   [member](const claid::Region& region) { return region.*member; });
+    std::ranges::transform(regions, out.mutable_data(),
+                           [member](const claid::Region& region) { return region.*member; });
     return out;
 }
 
@@ -26,7 +26,7 @@ py::array_t<std::int32_t> boxes(const std::vector<claid::Region>& regions) {
     py::array_t<std::int32_t> out({static_cast<py::ssize_t>(regions.size()), py::ssize_t{4}});
     std::int32_t* to = out.mutable_data();
     for (const claid::Region& region : regions) {
-        to = std::copy(std::begin(region.box), std::end(region.box), to);
+        to = std::ranges::copy(region.box, to).out;
     }
     return out;
 }

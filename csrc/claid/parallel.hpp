@@ -30,7 +30,7 @@ void parallel_for(std::size_t count, std::size_t threads, const Body& body) {
         try {
             for (std::size_t i = next++; i < count; i = next++) body(i);
         } catch (...) {
-            const std::lock_guard lock(failure_mutex);
+            const std::scoped_lock lock(failure_mutex);
             if (!failure) failure = std::current_exception();
             next = count;
         }
