@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from PIL import Image
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +31,8 @@ def patch_means() -> Callable[[Any], Any]:
 def photo() -> Callable[..., Image.Image]:
     """Make an RGB picture: bright discs on noise, so that there are regions to find."""
 
+    pil = pytest.importorskip("PIL.Image")
+
     def make(height: int = 96, width: int = 128, seed: int = 0) -> Image.Image:
         rng = np.random.default_rng(seed)
         y, x = np.mgrid[:height, :width]
@@ -36,7 +40,7 @@ def photo() -> Callable[..., Image.Image]:
         for _ in range(3):
             inside = (y - rng.integers(height)) ** 2 + (x - rng.integers(width)) ** 2 < 500
             pixels[inside] = rng.integers(100, 255, 3)
-        return Image.fromarray(pixels.astype(np.uint8))
+        return pil.fromarray(pixels.astype(np.uint8))
 
     return make
 

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from claid_ext.errors import UnreadableImageError
 from claid_ext.images import as_image, find_images, load_image
+
+pytest.importorskip("PIL")
+
 from PIL import Image, ImageFile
 
 
