@@ -42,11 +42,8 @@ def compare(old: dict[str, Any], new: dict[str, Any], threshold: float) -> str:
             before = old[name].get("extra_info", {}).get(key)
             if key != "target" and isinstance(before, int | float):
                 lines.append(f"{'':20}{key}: {before:.3g} -> {after:.3g}")
-    for title, names in (
-        ("only in old", set(old) - set(new)),
-        ("only in new", set(new) - set(old)),
-    ):
-        lines += [f"{title}: {name}" for name in sorted(names)]
+    lines += [f"only in old: {name}" for name in sorted(set(old) - set(new))]
+    lines += [f"only in new: {name}" for name in sorted(set(new) - set(old))]
     return "\n".join(lines) + "\n"
 
 
