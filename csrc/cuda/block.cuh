@@ -14,8 +14,10 @@
 
 #if defined(__CUDACC__)
 #define CLAID_DEVICE __device__
+#define CLAID_UNROLL(times) _Pragma("unroll " #times)
 #else
 #define CLAID_DEVICE
+#define CLAID_UNROLL(times)
 #include <bit>
 #endif
 

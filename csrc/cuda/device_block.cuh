@@ -30,7 +30,7 @@ class DeviceBlock {
         // Teams of a warp may be at different places: each names its own lanes only.
         const unsigned mask = ((1U << kTeamLanes) - 1) << (threadIdx.x % 32 - lane);
         Sum sum = 0;
-#pragma unroll 4
+        CLAID_UNROLL(4)
         for (std::uint32_t i = lane; i < count; i += kTeamLanes) sum += term(i);
         for (int step = kTeamLanes / 2; step > 0; step /= 2) {
             sum += __shfl_xor_sync(mask, sum, step, kTeamLanes);

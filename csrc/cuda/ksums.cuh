@@ -43,7 +43,7 @@ CLAID_DEVICE Balance open_clusters(Block& block, Shared& shared, const Node& nod
         for (std::uint32_t unit = first; unit < columns * groups; unit += threads) {
             const std::uint32_t column = unit % columns;
             std::int32_t sum[8] = {};
-#pragma unroll 4
+            CLAID_UNROLL(4)
             for (std::uint32_t t = unit / columns; t < node.size; t += groups) {
                 const std::uint64_t row = std::uint64_t{scratch.patches[t]} * image.stride;
                 const Shorts q = reinterpret_cast<const Shorts*>(image.rows + row)[column];
@@ -161,7 +161,8 @@ class KSums {
         round_ = round_ == 2 ? 0 : round_ + 1;
         std::uint32_t& cleared = shared_.mover[round_];
         const std::int64_t k = node_.size;
-        const bool may_leave[2] = {(k - balance_.size) / 2 > 1, (k + balance_.size) / 2 > 1};
+        const bool may_leave_zero = (k - balance_.size) / 2 > 1;
+        const bool may_leave_one = (k + balance_.size) / 2 > 1;
         block_.for_each_thread([&](int thread) {
             std::uint32_t mine = kNone;
             const auto threads = static_cast<std::uint32_t>(block_.threads());
@@ -175,7 +176,8 @@ class KSums {
                 const std::int64_t square = scratch.squares[t];
                 const std::int64_t gain =
                     balance_.size * square + balance_.square - 2 * scratch.sums[t];
-                if ((side == 1 ? gain : -gain) > (released_ ? square : 0) && may_leave[side]) {
+                if ((side == 1 ? gain : -gain) > (released_ ? square : 0) &&
+                    (side == 1 ? may_leave_one : may_leave_zero)) {
                     const std::uint32_t key = Mover::key_of(scratch.visit[t], side);
                     mine = key < mine ? key : mine;
                 }

@@ -85,6 +85,7 @@ struct Shared {
     std::uint32_t mover[3];
 
     std::uint32_t component_count, component_members, first_record, fits;  // components.cuh
+    std::uint32_t taken_records, taken_members;
     std::uint64_t first_member;
 };
 

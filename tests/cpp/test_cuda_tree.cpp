@@ -1,0 +1,151 @@
+// The CUDA backend's tree, grown on the host by the algorithms that its kernels run, against the
+// CPU's, field by field and bit by bit.
+#include <cstring>
+
+#include "check.hpp"
+#include "claid/tree.hpp"
+#include "host_cuda.hpp"
+#include "random_features.hpp"
+
+namespace claid::test {
+namespace {
+
+bool same_bits(double a, double b) { return std::memcmp(&a, &b, sizeof a) == 0; }
+
+bool same(const Region& a, const Region& b) {
+    return a.parent == b.parent && a.level == b.level && a.size == b.size &&
+           same_bits(a.connectivity, b.connectivity) && same_bits(a.dominance, b.dominance) &&
+           a.dummy == b.dummy && std::equal(std::begin(a.box), std::end(a.box), b.box);
+}
+
+bool same(const RegionTree& a, const RegionTree& b) {
+    return a.cuts == b.cuts && a.moves == b.moves && a.offsets == b.offsets &&
+           a.members == b.members &&
+           std::equal(a.regions.begin(), a.regions.end(), b.regions.begin(), b.regions.end(),
+                      [](const Region& x, const Region& y) { return same(x, y); });
+}
+
+RegionTree on_cpu(const Picture& picture, const Options& options) {
+    return decompose(picture.features(), options, *scalar_kernels(), 1);
+}
+
+RegionTree on_host_block(const Picture& picture, const Options& options, bool keep_products,
+                         const HostRun& run) {
+    const HostImage image(picture.features(), options, keep_products);
+    HostResult result = grow_trees({&image.view(), 1}, options, run);
+    CHECK(!result.overflow);
+    return result.overflow ? RegionTree{} : std::move(result.trees.front());
+}
+
+constexpr Grid kGrids[] = {{1, 1}, {1, 2}, {2, 1}, {1, 40}, {40, 1}, {5, 7}, {12, 11}, {20, 23}};
+constexpr std::size_t kDims[] = {1, 3, 16, 33, 64};
+constexpr Kind kKinds[] = {Kind::blobs, Kind::noise, Kind::ties, Kind::constant, Kind::zeros};
+
+Options options_of(std::uint32_t variant) {
+    Options options;
+    options.min_patches = variant % 3 == 0 ? 15 : 2 + variant % 5;
+    options.seed = variant * 0x9E3779B97F4A7C15;
+    options.start = variant % 4 == 3 ? Start::random : Start::seeds;
+    options.rules = variant % 5 == 4 ? Rules::released : Rules::paper;
+    options.tau = variant % 7 == 6 ? -0.1 : 0.2;
+    options.max_passes = variant % 11 == 10 ? 1 : 500;
+    return options;
+}
+
+std::int64_t test_every_kind() {
+    std::uint32_t variant = 0;
+    std::int64_t moves = 0;
+    for (const Kind kind : kKinds) {
+        for (const Grid grid : kGrids) {
+            for (const std::size_t dims : kDims) {
+                const Options options = options_of(++variant);
+                const Picture made = picture(kind, grid, dims, variant);
+                const RegionTree wanted = on_cpu(made, options);
+                moves += wanted.moves;
+                const ThreadOrder order = static_cast<ThreadOrder>(variant % 3);
+                const HostRun run{8 << variant % 4, order};
+                CHECK(same(wanted, on_host_block(made, options, variant % 2 == 0, run)));
+            }
+        }
+    }
+    return moves;
+}
+
+// Every order of threads, every number of them, products kept and not.
+void test_thread_orders() {
+    const Picture made = picture(Kind::blobs, {24, 31}, 48, 5);
+    Options options;
+    options.min_patches = 4;
+    const RegionTree wanted = on_cpu(made, options);
+    CHECK(wanted.regions.size() > 20);
+    CHECK(wanted.moves > 100);
+    for (const int threads : {8, 32, 96, 512}) {
+        for (const auto order :
+             {ThreadOrder::ascending, ThreadOrder::descending, ThreadOrder::shuffled}) {
+            for (const bool keep_products : {false, true}) {
+                CHECK(same(wanted, on_host_block(made, options, keep_products, {threads, order})));
+            }
+        }
+    }
+}
+
+// Several blocks share the queue; images of different sizes share the batch.
+void test_batch_on_several_blocks() {
+    std::vector<Picture> pictures;
+    for (std::uint32_t i = 0; i < 9; ++i) {
+        const auto height = static_cast<std::int32_t>(1 + i * 3);
+        pictures.push_back(picture(kKinds[i % 5], {height, 17}, 8 + 5 * i, i));
+    }
+    Options options;
+    options.min_patches = 3;
+    std::vector<HostImage> images;
+    images.reserve(pictures.size());
+    std::vector<cuda::Image> views;
+    for (const Picture& made : pictures) {
+        images.emplace_back(made.features(), options, views.size() % 2 == 0);
+        views.push_back(images.back().view());
+    }
+    for (std::uint32_t repeat = 0; repeat < 10; ++repeat) {
+        HostRun run{32, ThreadOrder::shuffled};
+        run.blocks = 1 + repeat % 4;
+        const HostResult result = grow_trees(views, options, run);
+        CHECK(!result.overflow);
+        for (std::size_t i = 0; i < result.trees.size(); ++i) {
+            CHECK(same(on_cpu(pictures[i], options), result.trees[i]));
+        }
+    }
+}
+
+// Too little room ends the work, says so, and harms nothing.
+void test_overflow() {
+    const Picture made = picture(Kind::blobs, {24, 31}, 48, 5);
+    Options options;
+    options.min_patches = 4;
+    const RegionTree wanted = on_cpu(made, options);
+    const HostImage image(made.features(), options, true);
+    const auto run_with = [&](std::uint64_t records, std::uint64_t members) {
+        HostRun run{64, ThreadOrder::shuffled, 3};
+        run.record_capacity = static_cast<std::uint32_t>(records);
+        run.member_capacity = members;
+        return grow_trees({&image.view(), 1}, options, run);
+    };
+    const std::uint64_t records = wanted.regions.size() + 1, members = wanted.members.size();
+    CHECK(run_with(1, members).overflow);
+    CHECK(run_with(records - 1, members).overflow);
+    CHECK(run_with(records, members - 1).overflow);
+    const HostResult enough = run_with(records, members);
+    CHECK(!enough.overflow);
+    CHECK(!enough.overflow && same(wanted, enough.trees.front()));
+}
+
+}  // namespace
+}  // namespace claid::test
+
+int main() {
+    using namespace claid::test;
+    CHECK(test_every_kind() > 1000);
+    test_thread_orders();
+    test_batch_on_several_blocks();
+    test_overflow();
+    return summary();
+}
