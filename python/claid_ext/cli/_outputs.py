@@ -26,8 +26,10 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> int:
         write(part)
         size = part.stat().st_size
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say where
         raise
     return size
 
