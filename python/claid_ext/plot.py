@@ -29,6 +29,7 @@ PALETTE = np.array(
 """Colours that stand apart from each other and from photos, float32 (12, 3)."""
 
 _PHOTO = (1600, 1040)  # width and height that the photo is fitted into
+_NARROWEST = 900  # so that the title has room
 _MARGIN = 48
 _GAP = 20
 _TITLE_SIZE = 34
@@ -81,7 +82,8 @@ def draw_detection(image: Image.Image, detection: Detection, title: str | None =
     places, extent = _strip_places(len(levels), width, height)
 
     top = _MARGIN + _TITLE_SIZE + _GAP
-    page = Image.new("RGB", (extent[0] + 2 * _MARGIN, top + extent[1] + _MARGIN), _PAPER)
+    wide = max(extent[0], _NARROWEST) + 2 * _MARGIN
+    page = Image.new("RGB", (wide, top + extent[1] + _MARGIN), _PAPER)
     page.paste(_to_image(photo), (_MARGIN, top))
     pen = ImageDraw.Draw(page)
     name = title if title is not None else Path(detection.path or "image").name
