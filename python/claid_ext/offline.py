@@ -119,4 +119,3 @@ def offline_weights() -> dict[str, Path | str]:
         except WeightsUnavailableError as error:
             found[network] = str(error)
     return found
-

