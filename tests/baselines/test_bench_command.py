@@ -92,7 +92,8 @@ def test_kept_features_are_of_this_photo_alone(folder, tmp_path, monkeypatch):
             photo_features([asked[0]], asked[1], keep=folder / "kept")
 
 
-def test_ablation_and_scale(folder, tmp_path):
+def test_ablation_and_scale(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("claid_ext.benchmarks.scale.FIXED_PATCHES", 100)
     kept = ["--keep-features", folder / "kept"]
     claid_bench("ablation", folder, "--studies", "init", "-o", tmp_path, "--limit", 1, *kept)
     result = json.loads((tmp_path / "ablation_init.json").read_text())

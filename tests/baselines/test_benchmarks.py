@@ -195,7 +195,8 @@ def test_unknown_study_is_named(photo, truth):
         ablation.measure("colour", [photo], [truth], tau=0.2, min_patches=5)
 
 
-def test_scale_measures_every_series(tmp_path):
+def test_scale_measures_every_series(tmp_path, monkeypatch):
+    monkeypatch.setattr(scale, "FIXED_PATCHES", 100)
     found = scale.measure([60, 120], [16, 32], rounds=1, memory=False)
     assert {p.series for p in found["patches"]} == {"cpu1", "cpu2", "gram", "ncut"}
     assert sorted({p.channels for p in found["channels"]}) == [16, 32]
