@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from claid_ext.evaluation import SearchSet, paper, tables
-from claid_ext.evaluation.report import Table, write_json
+from claid_ext.evaluation.report import Table
 from claid_ext.evaluation.scoring import Scores
 from claid_ext.evaluation.setup import Measurement, Setup
 
@@ -161,7 +161,7 @@ def test_missing_pictures_are_found_before_anything_is_measured(
     assert measure.asked == []
 
 
-def test_markdown_and_json(tmp_path: Path) -> None:
+def test_markdown_and_json() -> None:
     table = Table("T", ["mAP", "features"], notes=["a note"])
     table.add("ours, x", "ours", [0.12345, 1234567])
     table.add("theirs", "paper", [None, float("nan")])
@@ -175,11 +175,9 @@ def test_markdown_and_json(tmp_path: Path) -> None:
         "",
         "- a note",
     ]
-    write_json(tmp_path / "out" / "t.json", [table.to_dict()])
-    rows = json.loads((tmp_path / "out" / "t.json").read_text())[0]["rows"]
+    rows = json.loads(json.dumps(table.to_dict(), allow_nan=False))["rows"]
     assert rows[0] == {"name": "ours, x", "from": "ours", "mAP": 0.12345, "features": 1234567}
     assert rows[1]["features"] is None
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["t.json"]
     with pytest.raises(ValueError, match="row x: wanted 2 cells, got 1"):
         table.add("x", "ours", [1.0])
 

@@ -1,16 +1,15 @@
-"""Tables as Markdown and as JSON, written whole or not at all."""
+"""Tables as Markdown and as what JSON can hold."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-__all__ = ["Table", "write_json"]
+from claid_ext.evaluation.recall import RecallCurve
+
+__all__ = ["Table", "recall_table"]
 
 Cell = str | int | float | None
 
@@ -60,16 +59,19 @@ class Table:
         }
 
 
-def write_json(path: str | Path, contents: Any) -> None:
-    """Write JSON through a file beside it, so that the name never holds half of it."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        beside.write_text(json.dumps(contents, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+def recall_table(title: str, curves: Mapping[str, RecallCurve]) -> Table:
+    """Recall over the IoU thresholds as a table, two rows a detector: all objects, large ones."""
+    first = next(iter(curves.values()))
+    table = Table(title, ["regions/image", *(f"{t:.2f}" for t in first.thresholds), "mean"])
+    for name, curve in curves.items():
+        for what, values in (("all", curve.all), ("large", curve.large)):
+            cells = [curve.regions, *values.tolist(), float(values.mean())]
+            table.add(f"{name}, {what}", "ours", cells)
+    table.notes = [
+        f"{first.images} images, {first.objects} objects, {first.large_objects} of them large: "
+        "their box covers over 2 % of the image; crowds are not counted"
+    ]
+    return table
 
 
 def _clean(cell: Cell) -> Cell:

@@ -20,8 +20,9 @@ class Setup:
 
     regions: a name of `claid_ext.regions.REGION_SOURCES`. backbone, weights: of the detector.
     descriptor, descriptor_weights, pooling, layer: of the descriptor; the descriptor "tokens" is
-    the detector's own network. factory, pca: of the index. detect: options of `claid_ext.detect`
-    that differ from the backbone's own. dummies: whether dummy regions get a vector too.
+    the detector's own network. pca: dimensions of the index's whitening, None for none. detect:
+    options of `claid_ext.detect` that differ from the backbone's own. dummies: whether dummy
+    regions get a vector too.
     """
 
     regions: str = "detect"
@@ -32,7 +33,6 @@ class Setup:
     pooling: str = "gem"
     layer: tuple[str, ...] | None = None
     device: str | None = None
-    factory: str = "Flat"
     pca: int | None = None
     detect: Mapping[str, Any] = field(default_factory=dict)
     dummies: bool = False

@@ -23,8 +23,8 @@ BoolArray = npt.NDArray[np.bool_]
 class Query:
     """One thing to find.
 
-    image: the picture that shows it. boxes: float64 (b, 4) in that picture's pixels, one thing
-    seen b times or b things wanted together; None asks with the whole picture.
+    image: the picture that shows it. boxes: float64 (b, 4) in that picture's pixels, b views of the
+    one thing; None asks with the whole picture.
     positives: int64 (p,), ascending numbers into `SearchSet.images` of what should be found.
     junk: int64 (j,), ascending, images that count neither way (the query's own, for one).
     truths: for each positive the boxes (t, 4) of the thing in it, in its pixels; a returned box

@@ -1,0 +1,199 @@
+"""`claid eval`: the paper's tables and figures on one's own machine and data."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from claid_ext.cli._descriptor import add_descriptor_options
+from claid_ext.cli._detector import add_detector_options, detect_options, detector_from
+from claid_ext.cli._outputs import write_whole
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from claid_ext.evaluation.report import Table
+    from claid_ext.evaluation.setup import Setup
+
+__all__ = ["add_parser", "run"]
+
+DOTS = 150  # an inch, of pictures
+REGIONS = ("detect", "grid", "full", "rmac")
+OFFLINE = {"backbone": "focus_vits14", "descriptor": "efficientnet_lite0", "pooling": "mask"}
+
+_TABLES = {
+    "table1": "instance search on Instance-160, Instance-335 and INSTRE",
+    "table2": "INSTRE-M: two things at once",
+    "table3": "localisation: mean IoU over the true positives",
+    "table5": "image retrieval: Holidays, Oxford5k, Paris6k, and the revisited sets",
+    "table6": "seeds against random starts, dummies in or out, number of features",
+    "table7": "the detector's backbone",
+    "figure6": "sensitivity to the thresholds of dominance and connectivity",
+    "search": "any sets in the JSON layout: mAP, localised mAP, mIoU, vectors and time an image",
+}
+_ONE_SET = {"table6": "instre", "table7": "instre", "figure6": "instance160"}
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add `eval` and its tables to the command line."""
+    parser = subparsers.add_parser(
+        "eval",
+        help="the paper's tables on your own data",
+        description="Measure, and print Markdown: our rows beside the paper's figures. "
+        "Layouts of the data sets: docs/evaluation.md.",
+    )
+    kinds = parser.add_subparsers(dest="table", required=True, metavar="TABLE")
+    for name, what in _TABLES.items():
+        table = kinds.add_parser(name, help=what, description=what)
+        _add_common(table)
+        _add_search_options(table, name)
+    recall = kinds.add_parser("recall", help="recall of objects over IoU thresholds (Fig. 5)")
+    _add_common(recall)
+    recall.add_argument("--images", type=Path, metavar="DIR", help="pictures of a COCO file")
+    recall.add_argument("--overlap", choices=("box", "mask"), default="box", help="(box)")
+    recall.add_argument("--budget", type=int, metavar="N", help="the first N regions of an image")
+    recall.add_argument("--draw", type=Path, metavar="FILE", help="the curves as a picture")
+    recall.add_argument("--regions", nargs="+", choices=REGIONS, default=["detect"])
+    add_detector_options(recall)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print the table, write what files were asked for. Returns 0."""
+    table, figure = _recall(args) if args.table == "recall" else _search(args)
+    print(table.markdown())
+    if args.json is not None:
+        content = json.dumps(table.to_dict(), indent=1, allow_nan=False) + "\n"
+        write_whole(args.json, lambda part: part.write_text(content, encoding="utf-8"))
+    if figure is not None and args.draw is not None:
+        kind = args.draw.suffix.removeprefix(".") or "png"
+        write_whole(args.draw, lambda part: figure.savefig(part, dpi=DOTS, format=kind))
+    return 0
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data sets")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON too")
+
+
+def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("claid-eval"),
+        metavar="DIR",
+        help="where the indexes are kept, so that a stopped run goes on (claid-eval)",
+    )
+    parser.add_argument(
+        "--denominator",
+        choices=("min", "positives"),
+        default="min",
+        help="of average precision: min(cutoff, positives), or positives (min)",
+    )
+    if name in _ONE_SET:
+        parser.add_argument(
+            "--set", default=_ONE_SET[name], help=f"another search set ({_ONE_SET[name]})"
+        )
+    else:
+        parser.add_argument("--regions", nargs="+", choices=REGIONS, default=_regions(name))
+        parser.add_argument(
+            "--descriptors", nargs="+", metavar="NAME", help="several, with a row for each"
+        )
+    if name == "search":
+        parser.add_argument("--sets", nargs="+", metavar="DIR", help="folders in DIR (all)")
+    if name == "table7":
+        parser.add_argument("--backbones", nargs="+", metavar="NAME", help="(the paper's five)")
+    if name == "figure6":
+        for option in ("dominance", "connectivity"):
+            parser.add_argument(f"--{option}-values", nargs="+", type=float, metavar="X")
+        parser.add_argument("--draw", type=Path, metavar="FILE", help="the curves as a picture")
+    add_detector_options(parser)
+    add_descriptor_options(parser)
+    if name == "search":  # what runs with no model hub, and what the project's own figures are of
+        parser.set_defaults(**OFFLINE)
+
+
+def _regions(name: str) -> list[str]:
+    return list(REGIONS) if name == "search" else ["detect"]
+
+
+def _setups(args: argparse.Namespace) -> list[Setup]:
+    """The setups that the options ask for: every kind of regions with every descriptor."""
+    from claid_ext.evaluation.setup import Setup
+
+    one = Setup(
+        backbone=args.backbone,
+        weights=_text(args.weights),
+        descriptor=args.descriptor,
+        descriptor_weights=None
+        if args.descriptor_weights is None
+        else str(args.descriptor_weights),
+        pooling=args.pooling,
+        layer=None if args.layer is None else tuple(args.layer),
+        device=args.device,
+        pca=args.pca,
+        detect=detect_options(args),
+    )
+    regions = getattr(args, "regions", None) or [one.regions]
+    descriptors = getattr(args, "descriptors", None) or [one.descriptor]
+    return [one.but(regions=r, descriptor=d) for r in regions for d in descriptors]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
+    from claid_ext.evaluation import tables
+    from claid_ext.evaluation.charts import draw_sensitivity
+    from claid_ext.evaluation.measuring import Measurer
+
+    setups, measure = _setups(args), Measurer(args.work, args.denominator)
+    if args.table == "table6":
+        return tables.table6(args.data, setups[0], measure, args.set), None
+    if args.table == "table7":
+        names = args.backbones or tables.TABLE_7_BACKBONES
+        found = tables.table7(args.data, setups[0], measure, backbones=names, set_name=args.set)
+        return found, None
+    if args.table == "figure6":
+        table = tables.figure6(
+            args.data,
+            setups[0],
+            measure,
+            dominance=args.dominance_values or tables.FIGURE_6_DOMINANCE,
+            connectivity=args.connectivity_values or tables.FIGURE_6_CONNECTIVITY,
+            set_name=args.set,
+        )
+        return table, None if args.draw is None else draw_sensitivity(table)
+    if args.table == "search":
+        return tables.search_table(args.data, setups, measure, args.sets), None
+    make: dict[str, Callable[..., Table]] = {
+        "table1": tables.table1,
+        "table2": tables.table2,
+        "table3": tables.table3,
+        "table5": tables.table5,
+    }
+    return make[args.table](args.data, setups, measure), None
+
+
+def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
+    from claid_ext.evaluation import load_detection, measure_recall
+    from claid_ext.evaluation.charts import draw_recall
+    from claid_ext.evaluation.report import recall_table
+    from claid_ext.regions import region_source
+
+    found = load_detection(args.data, args.images)
+    curves = {
+        name: measure_recall(
+            found,
+            region_source(name, detector_from(args) if name == "detect" else None),
+            overlap=args.overlap,
+            budget=args.budget,
+            show_progress=True,
+        )
+        for name in args.regions
+    }
+    table = recall_table(f"Recall, {found.name}, {args.overlap} IoU", curves)
+    return table, None if args.draw is None else draw_recall(curves)
