@@ -91,7 +91,7 @@ def test_a_measurement_is_what_the_index_answers(
     with InstanceIndex.open(folder) as index:
         queries = [Query(query.image, query.boxes) for query in found.queries]
         answers = index.search(queries, k=len(found.images))
-        rankings = rank_everything(folder, index.describe(queries), found.images)
+        rankings = list(rank_everything(folder, index.describe(queries), found.images))
     for hits, ranking in zip(answers, rankings, strict=True):
         assert [str(found.images[number]) for number in ranking.images] == [h.image for h in hits]
         np.testing.assert_allclose(ranking.boxes, [hit.box for hit in hits])

@@ -81,6 +81,8 @@ def test_bad_input() -> None:
     found = SearchSet("set", IMAGES, (query("x", [1], []),))
     with pytest.raises(ValueError, match="set: wanted 1 rankings, got 0"):
         score(found, [])
+    with pytest.raises(ValueError, match="set: wanted 1 rankings, got more"):
+        score(found, [ranking((0, 1.0))] * 2)
     with pytest.raises(ValueError, match="2 images, 1 boxes"):
         Ranking(np.array([0, 1]), np.array([[0, 0, 1, 1]]))
     with pytest.raises(ValueError, match="image 0 is there more than once"):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 
 import pytest
+from claid_ext.cli import eval as command
 from claid_ext.evaluation import SearchSet, paper, tables
 from claid_ext.evaluation.report import Table
 from claid_ext.evaluation.scoring import Scores
@@ -200,3 +202,61 @@ def test_every_setup_has_a_folder_of_its_own() -> None:
     grid = Setup(regions="grid", backbone="dino_vits8", detect={"seed": 1})
     assert grid.folder_name("INSTRE") == names[5], "a rival has no detector"
     assert "/" not in Setup().folder_name("a/b (c)")
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "rows"),
+    [
+        ("table1", ["--descriptors", "vgg16", "resnet50", "--pooling", "mask"], 2),
+        ("table2", ["--layer", "layer3", "layer4", "--pca", "128"], 1),
+        ("table3", ["--regions", "detect", "full"], 2),
+        ("table5", ["--weights", "w.pth", "--descriptor-weights", "swav.pth"], 1),
+        ("table6", ["--tau", "0.3", "--seed", "5"], 3),
+        ("table7", ["--backbones", "dino_vits8", "focus_vits14"], 2),
+        ("figure6", ["--dominance-values", "0.1", "--connectivity-values", "0.9", "0.95"], 3),
+        ("search", ["--sets", "search"], 4),
+    ],
+)
+def test_every_table_is_one_command(
+    data: Path,
+    measure: Recorder,
+    capsys,
+    monkeypatch,
+    *,
+    table: str,
+    options: list[str],
+    rows: int,
+) -> None:
+    made = []
+
+    def make(work: Path, denominator: str) -> Recorder:
+        made.append((work, denominator))
+        return measure
+
+    monkeypatch.setattr("claid_ext.evaluation.measuring.Measurer", make)
+    parser = argparse.ArgumentParser()
+    command.add_parser(parser.add_subparsers())
+    words = ["eval", table, "--data", str(data), "--denominator", "positives", "--work", "there"]
+    assert command.run(parser.parse_args([*words, *options])) == 0
+    assert made == [(Path("there"), "positives")]
+    printed = capsys.readouterr().out
+    assert len([line for line in printed.splitlines() if "| ours " in line]) == rows
+    asked = [setup for _, setup in measure.asked]
+    if table == "table1":
+        assert {(s.descriptor, s.pooling) for s in asked} == {
+            ("vgg16", "mask"),
+            ("resnet50", "mask"),
+        }
+    if table == "table2":
+        assert (asked[0].layer, asked[0].pca) == (("layer3", "layer4"), 128)
+    if table == "table5":
+        assert (asked[0].weights, asked[0].descriptor_weights) == ("w.pth", "swav.pth")
+    if table == "table6":
+        assert dict(asked[1].detect) == {"tau": 0.3, "seed": 5, "init": "random"}
+    if table == "search":
+        assert [s.regions for s in asked] == ["detect", "grid", "full", "rmac"]
+        assert {(s.backbone, s.descriptor) for s in asked} == {
+            ("focus_vits14", "efficientnet_lite0")
+        }
+    else:
+        assert {s.backbone for s in asked} <= {"dino_vitb8", "dino_vits8", "focus_vits14"}

@@ -9,7 +9,7 @@ an image's score is its best region's, and equal scores go to the image that was
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -30,15 +30,15 @@ IMAGES_AT_ONCE = 500
 
 def rank_everything(
     folder: Path, queries: Sequence[FloatArray], images: Sequence[Path]
-) -> list[Ranking]:
-    """Rank all images of the index in `folder` for each query.
+) -> Iterator[Ranking]:
+    """Yield, for each query, all images of the index in `folder` by their best region.
 
     queries: of each, the float32 (b, D) vectors of its boxes, as `InstanceIndex.describe` gives
     them; the best of them counts. images: the set's images; a ranking names them by their place
     here. Images of the index that are not among them are left out, and so is what it lacks.
     """
     if not queries:
-        return []
+        return
     with closing(Store(folder)) as store:
         table = store.images()
         place = {os.path.abspath(image): number for number, image in enumerate(images)}  # noqa: PTH100
@@ -50,14 +50,13 @@ def rank_everything(
         asked = np.concatenate(queries)
         scores, regions = _best_regions(store, ids, whiten(asked) if whiten else asked, queries)
         found = store.regions(ids)
-        boxes = [[region.box for region in found.get(image, [])] for image in ids.tolist()]
-    rankings = []
+    stored = [found.get(image, []) for image in ids.tolist()]
+    first = np.cumsum([0, *(len(its) for its in stored)])
+    boxes = np.array([region.box for its in stored for region in its]).reshape(-1, 4)
     for row, best in zip(scores, regions, strict=True):
         order = rank(row)
         order = order[np.isfinite(row[order])]
-        chosen = [boxes[column][best[column]] for column in order.tolist()]
-        rankings.append(Ranking(numbers[order], np.array(chosen, dtype=np.float64).reshape(-1, 4)))
-    return rankings
+        yield Ranking(numbers[order], boxes[first[order] + best[order]])
 
 
 def _best_regions(

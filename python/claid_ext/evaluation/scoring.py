@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -63,43 +63,62 @@ class Scores:
 
 def score(
     search_set: SearchSet,
-    rankings: Sequence[Ranking],
+    rankings: Iterable[Ranking],
     denominator: Denominator = "min",
     hit_iou: float = HIT_IOU,
 ) -> Scores:
     """Score the answers to all queries of a set, one ranking a query, in their order.
 
     Junk is taken out of every ranking first. A ranking may stop early; what it leaves out counts
-    as not found, and towards no mean IoU.
+    as not found, and towards no mean IoU. Rankings are taken one at a time, so that those of a
+    large set need not be held together.
     """
-    if len(rankings) != len(search_set.queries):
-        raise ValueError(
-            f"{search_set.name}: wanted {len(search_set.queries)} rankings, got {len(rankings)}"
-        )
-    judged = [_judge(q, r) for q, r in zip(search_set.queries, rankings, strict=True)]
+    figures = [
+        _figures(query, ranking, denominator, hit_iou)
+        for query, ranking in _pairs(search_set, rankings)
+    ]
+    means = {name: mean(one[name] for one in figures) for name in _NAMES}
     places = search_set.localised
     return Scores(
-        average_precision={
-            name: mean(average_precision(hits, n, cutoff, denominator) for hits, n, _ in judged)
-            for name, cutoff in CUTOFFS.items()
-        },
-        trapezoidal=mean(trapezoidal_average_precision(hits, n) for hits, n, _ in judged),
-        ilias=mean(ilias_average_precision(hits, n) for hits, n, _ in judged),
-        localised=mean(
-            average_precision(localised(hits, ious, hit_iou), n) for hits, n, ious in judged
-        )
-        if places
-        else None,
-        mean_iou=mean(mean_iou(hits, ious) for hits, _, ious in judged) if places else None,
+        average_precision={name: means[name] for name in CUTOFFS},
+        trapezoidal=means["trapezoidal"],
+        ilias=means["ilias"],
+        localised=means["localised"] if places else None,
+        mean_iou=means["mean_iou"] if places else None,
     )
 
 
-def _judge(
-    query: Query, ranking: Ranking
-) -> tuple[npt.NDArray[np.bool_], int, npt.NDArray[np.float64]]:
-    """Flags without junk, how many there are to find, and the overlap of each image's box."""
+_NAMES = (*CUTOFFS, "trapezoidal", "ilias", "localised", "mean_iou")
+
+
+def _pairs(search_set: SearchSet, rankings: Iterable[Ranking]) -> Iterator[tuple[Query, Ranking]]:
+    came = iter(rankings)
+    for number, query in enumerate(search_set.queries):
+        ranking = next(came, None)
+        if ranking is None:
+            raise ValueError(
+                f"{search_set.name}: wanted {len(search_set.queries)} rankings, got {number}"
+            )
+        yield query, ranking
+    if next(came, None) is not None:
+        raise ValueError(f"{search_set.name}: wanted {len(search_set.queries)} rankings, got more")
+
+
+def _figures(
+    query: Query, ranking: Ranking, denominator: Denominator, hit_iou: float
+) -> dict[str, float]:
     hits, kept = flags(ranking.images, query.positives, query.junk)
-    if query.truths is None:
-        return hits, len(query.positives), np.zeros(len(hits))
-    ious = query.overlaps(ranking.images[kept], ranking.boxes[kept])
-    return hits, len(query.positives), ious
+    wanted = len(query.positives)
+    ious = np.zeros(len(hits))
+    if query.truths is not None:
+        ious = query.overlaps(ranking.images[kept], ranking.boxes[kept])
+    return {
+        **{
+            name: average_precision(hits, wanted, cutoff, denominator)
+            for name, cutoff in CUTOFFS.items()
+        },
+        "trapezoidal": trapezoidal_average_precision(hits, wanted),
+        "ilias": ilias_average_precision(hits, wanted),
+        "localised": average_precision(localised(hits, ious, hit_iou), wanted),
+        "mean_iou": mean_iou(hits, ious),
+    }
