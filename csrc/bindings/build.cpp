@@ -5,6 +5,9 @@
 
 #include "bindings/register.hpp"
 #include "claid/simd/dispatch.hpp"
+#ifdef CLAID_CUDA
+#include "cuda/decompose.hpp"
+#endif
 
 namespace py = pybind11;
 
@@ -20,6 +23,13 @@ void register_build(py::module_& module) {
                "Use a level from now on, in every thread; ValueError when it cannot run here.");
     module.def(
         "cuda_available",
-        [] { return std::pair<bool, std::string>(false, "this build has no CUDA backend"); },
+        [] {
+#ifdef CLAID_CUDA
+            const claid::cuda::Availability found = claid::cuda::availability();
+            return std::pair(found.available, found.reason);
+#else
+            return std::pair(false, std::string("this build has no CUDA backend"));
+#endif
+        },
         "Whether detect can run on a CUDA device and, if not, why.");
 }

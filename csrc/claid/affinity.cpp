@@ -46,7 +46,7 @@ class Tiles {
 
   private:
     [[nodiscard]] const std::int16_t* panel(std::size_t patch) const {
-        return q15_.panels.data() + patch / simd_.tile_columns * simd_.tile_columns * q15_.stride;
+        return q15_.panel(patch / simd_.tile_columns * simd_.tile_columns);
     }
 
     void store(std::size_t row, std::size_t column, const std::uint32_t* bits) const {
@@ -104,7 +104,7 @@ void mirror(BitGraph& graph, std::size_t block) {
 BitGraph affinity(const Q15Rows& q15, double tau, const Kernels& simd, std::size_t threads) {
     BitGraph graph(q15.patches);
     const Tiles tiles(q15, tau, simd, graph);
-    const std::size_t padded = round_up(q15.patches, kWordBits);
+    const std::size_t padded = q15.padded_patches();
     const std::size_t row_bytes = q15.stride * sizeof(std::int16_t);
     const std::size_t block =
         std::max(kWordBits, kColumnBlockBytes / row_bytes / kWordBits * kWordBits);

@@ -20,7 +20,7 @@ namespace {
 
 void quantise_row(const Features& features, const Kernels& simd, std::size_t row, Q15Rows& out) {
     const float* x = features.values + row * features.dims;
-    std::int16_t* q = out.rows.data() + row * out.stride;
+    std::int16_t* q = out.row(row);
     const RowNorms norms = simd.row_norms(x, features.dims);
     if (!std::isfinite(norms.squared_norm)) throw_not_finite(features, row);
     if (norms.squared_norm == 0.0) {
@@ -41,27 +41,17 @@ NotFiniteError::NotFiniteError(std::size_t row, std::size_t column)
       column(column) {}
 
 Q15Rows quantise(const Features& features, const Kernels& simd, std::size_t threads) {
-    const std::size_t patches = features.grid.patches();
-    const std::size_t padded_patches = round_up(patches, kWordBits);
-    Q15Rows out;
-    out.patches = patches;
-    out.dims = features.dims;
-    out.stride = round_up(features.dims, kRowMultiple);
-    out.rows = AlignedArray<std::int16_t>(padded_patches * out.stride);
-    out.panels = AlignedArray<std::int16_t>(padded_patches * out.stride);
-    out.squares.resize(patches);
-    out.energy.resize(patches);
-
+    Q15Rows out(features.grid.patches(), features.dims);
     const std::size_t pairs = (features.dims + 1) / 2;
-    parallel_for(padded_patches / kWordBits, threads, [&](std::size_t block) {
+    parallel_for(out.padded_patches() / kWordBits, threads, [&](std::size_t block) {
         const DefaultFloatEnvironment environment;
         const std::size_t first = block * kWordBits;
-        const std::size_t last = std::min(first + kWordBits, patches);
+        const std::size_t last = std::min(first + kWordBits, out.patches);
         for (std::size_t row = first; row < last; ++row) quantise_row(features, simd, row, out);
-        std::memset(out.rows.data() + last * out.stride, 0,
+        std::memset(out.row(last), 0,
                     (first + kWordBits - last) * out.stride * sizeof(std::int16_t));
         for (std::size_t row = first; row < first + kWordBits; row += simd.tile_columns) {
-            simd.pack_panel(out.row(row), out.stride, pairs, out.panels.data() + row * out.stride);
+            simd.pack_panel(out.row(row), out.stride, pairs, out.panel(row));
         }
     });
     return out;

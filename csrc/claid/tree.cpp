@@ -127,9 +127,8 @@ class Decomposition {
 
 RegionTree decompose(const Features& features, const Options& options, const Kernels& simd,
                      std::size_t threads) {
-    Q15Rows q15 = quantise(features, simd, threads);
+    const Q15Rows q15 = quantise(features, simd, threads);
     const BitGraph graph = affinity(q15, options.tau, simd, threads);
-    q15.panels = {};  // what follows reads whole rows
     return Decomposition(features, options, simd, q15, graph).run();
 }
 

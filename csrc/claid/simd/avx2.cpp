@@ -19,10 +19,12 @@ struct Avx2 {
         std::memcpy(&pair, p, sizeof pair);
         return _mm256_set1_epi32(pair);
     }
-    static void keep(__m256i& v) { asm("" : "+x"(v)); }
     static Acc zero() { return _mm256_setzero_si256(); }
     static Acc multiply_add(Acc acc, Vec a, Vec b) {
-        return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
+        // In place by force: GCC gives the sum a register of its own and copies it back.
+        const __m256i products = _mm256_madd_epi16(a, b);
+        asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
+        return acc;
     }
     static std::uint32_t greater(Acc acc, std::int32_t threshold) {
         const __m256i above = _mm256_cmpgt_epi32(acc, _mm256_set1_epi32(threshold));

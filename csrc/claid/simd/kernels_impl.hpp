@@ -5,7 +5,6 @@
 //   kColumns   columns of an affinity tile that one Acc covers
 //   kRows      rows of an affinity tile      kVecs      Accs a row of it
 //   kDoubles   float64 in a register
-//   keep       tells the compiler that a value stays in its register
 //   load, broadcast_pair, zero, multiply_add, greater (a bit a column), sum (of all columns)
 #pragma once
 
@@ -163,17 +162,13 @@ void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_pan
     for (std::size_t p = 0; p < pairs; ++p, row_panel += kStep, column_panel += kStep) {
         typename Isa::Vec column[kVecs];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVecs; ++v) {
-            column[v] = Isa::load(column_panel + 2 * Isa::kColumns * v);
-            Isa::keep(column[v]);
-        }
+        for (int v = 0; v < kVecs; ++v) column[v] = Isa::load(column_panel + 2 * Isa::kColumns * v);
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
             const typename Isa::Vec row = Isa::broadcast_pair(row_panel + 2 * r);
 #pragma GCC unroll 4
             for (int v = 0; v < kVecs; ++v) {
                 acc[r][v] = Isa::multiply_add(acc[r][v], row, column[v]);
-                Isa::keep(acc[r][v]);
             }
         }
     }

@@ -20,8 +20,6 @@ struct Neon {
         std::memcpy(&pair, p, sizeof pair);
         return vreinterpretq_s16_s32(vdupq_n_s32(pair));
     }
-    static void keep(Vec& v) { asm("" : "+w"(v)); }
-    static void keep(Acc& acc) { asm("" : "+w"(acc.low), "+w"(acc.high)); }
     static Acc zero() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
     static Acc multiply_add(Acc acc, Vec a, Vec b) {
         return {vmlal_s16(acc.low, vget_low_s16(a), vget_low_s16(b)),

@@ -23,8 +23,6 @@ struct Scalar {
         for (int c = 0; c < kColumns; ++c) std::memcpy(v.value + 2 * c, p, 2 * sizeof *p);
         return v;
     }
-    static void keep(Vec&) {}
-    static void keep(Acc&) {}
     static Acc zero() { return {}; }
     static Acc multiply_add(Acc acc, const Vec& a, const Vec& b) {
         for (int c = 0; c < kColumns; ++c) {
