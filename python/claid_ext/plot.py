@@ -90,11 +90,12 @@ def draw_detection(image: Image.Image, detection: Detection, title: str | None =
     dummies = _counted(int(tree.dummy.sum()), "dummy", "dummies")
     found = f"{_counted(len(tree.kept), 'region')} kept, {dummies}"
     _write_title(pen, (_MARGIN, _MARGIN - 8), page.width - 2 * _MARGIN, name, found)
-    for level, (x, y, w, h) in zip(levels, places, strict=True):
+    labels = [f"level {n}: {_counted(int(np.sum(tree.level == n)), 'region')}" for n in levels]
+    label_size = _fitting_size(labels, places)
+    for level, label, (x, y, w, h) in zip(levels, labels, places, strict=True):
         panel = _draw_level(image, detection, colours, level, (w, h))
         page.paste(_to_image(panel), (_MARGIN + x, top + y))
-        label = f"level {level}: {_counted(int(np.sum(tree.level == level)), 'region')}"
-        _write(pen, (_MARGIN + x, top + y + h + 6), label, _LABEL_SIZE)
+        _write(pen, (_MARGIN + x, top + y + h + 6), label, label_size)
     return page
 
 
@@ -225,6 +226,18 @@ def _strip_places(
     right = max(width, *(px + (step if width < height else w) for px, _, _, _ in places))
     bottom = max(height, *(py + h + line - _GAP for _, py, _, _ in places))
     return places, (right, bottom)
+
+
+def _fitting_size(labels: list[str], places: list[tuple[int, int, int, int]]) -> int:
+    """Choose the largest size, up to _LABEL_SIZE, at which no label runs into the next panel's."""
+    from PIL import ImageFont
+
+    columns = sorted({x for x, _, _, _ in places})
+    if len(columns) < 2:
+        return _LABEL_SIZE
+    room = columns[1] - columns[0] - _GAP
+    longest = max(ImageFont.load_default(_LABEL_SIZE).getlength(label) for label in labels)
+    return min(_LABEL_SIZE, int(_LABEL_SIZE * room / longest))
 
 
 def _resized(image: Image.Image, size: tuple[int, int]) -> Canvas:
