@@ -176,6 +176,7 @@ def test_eval_search(pictures: Path, tmp_path: Path, capsys) -> None:
     printed = capsys.readouterr().out
     assert printed.startswith("### Instance search")
     assert "things, grid, efficientnet_lite0 mask" in printed
+    assert "- Measured on: " in printed, "times say on what machine"
     table = json.loads(file.read_text())
     grid, full = table["rows"]
     assert (grid["vectors/image"], full["vectors/image"]) == (30.0, 1.0)

@@ -146,6 +146,7 @@ def _text(path: Path | None) -> str | None:
 
 
 def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
+    from claid_ext.benchmarks import machine
     from claid_ext.evaluation import tables
     from claid_ext.evaluation.charts import draw_sensitivity
     from claid_ext.evaluation.measuring import Measurer
@@ -168,7 +169,9 @@ def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
         )
         return table, None if args.draw is None else draw_sensitivity(table)
     if args.table == "search":
-        return tables.search_table(args.data, setups, measure, args.sets), None
+        table = tables.search_table(args.data, setups, measure, args.sets)
+        table.notes.append(machine.to_markdown(machine.describe()))
+        return table, None
     make: dict[str, Callable[..., Table]] = {
         "table1": tables.table1,
         "table2": tables.table2,
