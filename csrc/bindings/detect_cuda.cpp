@@ -17,6 +17,7 @@ namespace py = pybind11;
 
 namespace {
 
+using bindings::DeviceMatrix;
 using claid::cuda::FeatureView;
 using FeatureArray = py::array_t<float, py::array::c_style>;
 using GridArgument = std::pair<std::int32_t, std::int32_t>;

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 
 namespace py = pybind11;
@@ -89,8 +90,8 @@ DeviceMatrix::DeviceMatrix(py::capsule capsule)
     view_ = checked(tensor);
     rows_ = tensor.shape[0];
     device_ = tensor.device;
-    if (PyCapsule_SetName(capsule.ptr(), versioned_ ? "used_dltensor_versioned" : "used_dltensor") !=
-        0) {
+    if (PyCapsule_SetName(capsule.ptr(),
+                          versioned_ ? "used_dltensor_versioned" : "used_dltensor") != 0) {
         throw py::error_already_set();
     }
     managed_ = managed;

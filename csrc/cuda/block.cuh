@@ -14,7 +14,8 @@
 
 #if defined(__CUDACC__)
 #define CLAID_DEVICE __device__
-#define CLAID_UNROLL(times) _Pragma("unroll " #times)
+#define CLAID_PRAGMA(text) _Pragma(#text)
+#define CLAID_UNROLL(times) CLAID_PRAGMA(unroll times)
 #else
 #define CLAID_DEVICE
 #define CLAID_UNROLL(times)

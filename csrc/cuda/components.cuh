@@ -69,14 +69,16 @@ class Components {
             }
         });
         for_each_position([&](std::uint32_t t, std::uint32_t p) {
-            if (scratch.side[t] == 1) block_.set_bits(scratch.ones[p / kLinkBits], 1U << p % kLinkBits);
+            if (scratch.side[t] == 1)
+                block_.set_bits(scratch.ones[p / kLinkBits], 1U << p % kLinkBits);
         });
     }
 
     // Inside S, and in the same cluster as p.
     [[nodiscard]] CLAID_DEVICE bool beside(std::uint32_t p, std::uint32_t neighbour) const {
         const Scratch& scratch = node_.scratch;
-        return bit(scratch.inside, neighbour) && bit(scratch.ones, neighbour) == bit(scratch.ones, p);
+        return bit(scratch.inside, neighbour) &&
+               bit(scratch.ones, neighbour) == bit(scratch.ones, p);
     }
     [[nodiscard]] CLAID_DEVICE static bool bit(const std::uint32_t* words, std::uint32_t p) {
         return (words[p / kLinkBits] >> p % kLinkBits & 1) != 0;
@@ -114,7 +116,8 @@ class Components {
     }
 
     [[nodiscard]] CLAID_DEVICE std::uint32_t root_while_joining(std::uint32_t p) {
-        for (std::uint32_t up = block_.load(parent_[p]); up != p; up = block_.load(parent_[p])) p = up;
+        for (std::uint32_t up = block_.load(parent_[p]); up != p; up = block_.load(parent_[p]))
+            p = up;
         return p;
     }
     [[nodiscard]] CLAID_DEVICE std::uint32_t root(std::uint32_t p) const {
@@ -123,7 +126,8 @@ class Components {
     }
 
     CLAID_DEVICE void count() {
-        for_each_position([&](std::uint32_t, std::uint32_t p) { block_.add(cursor_[root(p)], 1U); });
+        for_each_position(
+            [&](std::uint32_t, std::uint32_t p) { block_.add(cursor_[root(p)], 1U); });
     }
 
     // Room for the records and members of all components that are kept.
@@ -140,9 +144,8 @@ class Components {
             const std::uint64_t members = shared_.component_members;
             shared_.first_record = block_.add(counters.records, count);
             shared_.first_member = block_.add(counters.members, members);
-            const bool fits =
-                std::uint64_t{shared_.first_record} + count <= work.record_capacity &&
-                shared_.first_member + members <= work.member_capacity;
+            const bool fits = std::uint64_t{shared_.first_record} + count <= work.record_capacity &&
+                              shared_.first_member + members <= work.member_capacity;
             shared_.fits = fits ? 1 : 0;
             if (!fits) block_.most(counters.overflow, 1U);
             if (fits) block_.add(counters.pending, count);

@@ -44,12 +44,14 @@ class DeviceBlock {
         if (threadIdx.x % kTeamLanes == 0) body();
     }
 
-    // At the end of a for_each_thread body, by every thread: target becomes the least of all values.
+    // At the end of a for_each_thread body, by every thread: target becomes the least of all
+    // values.
     __device__ void minimum(std::uint32_t& target, std::uint32_t value) const {
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 800
         value = __reduce_min_sync(kWarp, value);
 #else
-        for (int step = 16; step > 0; step /= 2) value = min(value, __shfl_xor_sync(kWarp, value, step));
+        for (int step = 16; step > 0; step /= 2)
+            value = min(value, __shfl_xor_sync(kWarp, value, step));
 #endif
         if (threadIdx.x % 32 == 0 && value != kLargest) atomicMin(&target, value);
     }

@@ -19,15 +19,15 @@ inline constexpr std::uint32_t kLinkBits = 32;
 // Pointers are into device memory.
 struct Image {
     FeatureView features;
-    std::uint32_t patches = 0;     // N
-    std::uint32_t padded = 0;      // N in whole tiles
-    std::uint32_t stride = 0;      // D in whole steps
-    std::uint32_t high_count = 0;  // m, section III-D: patches that are of high energy, at least
-    std::int16_t* rows = nullptr;      // [padded, stride], Q15
-    std::int32_t* squares = nullptr;   // [padded], f_i = q_i . q_i
-    float* energy = nullptr;           // [padded]
-    std::uint32_t* high = nullptr;     // [padded / 32], H as bits
-    std::uint32_t* links = nullptr;    // [padded, padded / 32], the affinity A as bits
+    std::uint32_t patches = 0;        // N
+    std::uint32_t padded = 0;         // N in whole tiles
+    std::uint32_t stride = 0;         // D in whole steps
+    std::uint32_t high_count = 0;     // m, section III-D: patches that are of high energy, at least
+    std::int16_t* rows = nullptr;     // [padded, stride], Q15
+    std::int32_t* squares = nullptr;  // [padded], f_i = q_i . q_i
+    float* energy = nullptr;          // [padded]
+    std::uint32_t* high = nullptr;    // [padded / 32], H as bits
+    std::uint32_t* links = nullptr;   // [padded, padded / 32], the affinity A as bits
     std::int32_t* products = nullptr;  // [padded, padded], q_i . q_j; null where memory is short
 
     [[nodiscard]] constexpr std::uint32_t words() const { return padded / kLinkBits; }
@@ -64,7 +64,8 @@ inline constexpr std::uint64_t kAllFinite = 0xFFFFFFFFFFFFFFFF;
 // Place of a feature that is not finite, such that the first in reading order is the least.
 struct NotFinitePlace {
     static constexpr int kImageShift = 48, kRowShift = 32;
-    static constexpr std::uint64_t of(std::uint64_t image, std::uint64_t row, std::uint64_t column) {
+    static constexpr std::uint64_t of(std::uint64_t image, std::uint64_t row,
+                                      std::uint64_t column) {
         return image << kImageShift | row << kRowShift | column;
     }
     static constexpr std::uint64_t image(std::uint64_t place) { return place >> kImageShift; }

@@ -34,7 +34,8 @@ struct Scratch {
     static constexpr std::size_t bytes(std::size_t padded, std::size_t stride, bool products_kept) {
         const std::size_t row = products_kept ? 0 : padded * sizeof(std::int32_t);
         return padded * (sizeof(std::int64_t) + sizeof(std::int32_t)) +
-               stride * sizeof(std::int32_t) + row + 2 * (padded / kLinkBits) * sizeof(std::uint32_t) +
+               stride * sizeof(std::int32_t) + row +
+               2 * (padded / kLinkBits) * sizeof(std::uint32_t) +
                padded * (2 * sizeof(std::uint16_t) + sizeof(std::uint8_t));
     }
 
@@ -91,9 +92,9 @@ struct Shared {
 
 // What Eq. 6 to 10 say of a node.
 struct Measures {
-    std::uint64_t link_ends;          // twice the links inside
+    std::uint64_t link_ends;           // twice the links inside
     std::uint32_t positive, negative;  // positions of the highest and of the lowest degree
-    std::uint32_t high;               // patches in H
+    std::uint32_t high;                // patches in H
     std::int32_t box[4];
 };
 

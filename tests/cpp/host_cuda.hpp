@@ -1,4 +1,5 @@
-// Runs the tree's device algorithms on the host: every block a thread, every block's threads a loop.
+// Runs the tree's device algorithms on the host: every block a thread, every block's threads a
+// loop.
 #pragma once
 
 #include <cstring>
@@ -35,7 +36,8 @@ class HostImage {
         squares_.assign(padded, 0);
         high_.assign(image_.words(), 0);
         for (std::size_t p = 0; p < q15.patches; ++p) {
-            std::memcpy(rows_.data() + p * q15.stride, q15.row(p), q15.stride * sizeof(std::int16_t));
+            std::memcpy(rows_.data() + p * q15.stride, q15.row(p),
+                        q15.stride * sizeof(std::int16_t));
             squares_[p] = q15.squares[p];
             set(high_.data(), p, (high[p / kWordBits] >> p % kWordBits & 1) != 0);
             for (std::size_t q = 0; q < q15.patches; ++q) {
@@ -96,12 +98,12 @@ inline HostResult grow_trees(std::span<const cuda::Image> images, const Options&
         records[i].image = i;
         records[i].size = images[i].patches;
         ready[i] = 1;
-        scratch_bytes = std::max(
-            scratch_bytes, cuda::Scratch::bytes(images[i].padded, images[i].stride,
-                                                images[i].products != nullptr));
+        scratch_bytes =
+            std::max(scratch_bytes, cuda::Scratch::bytes(images[i].padded, images[i].stride,
+                                                         images[i].products != nullptr));
     }
-    const cuda::Work work{images.data(), records.data(), ready.data(), members.data(),
-                          totals.data(), &counters, run.record_capacity, run.member_capacity};
+    const cuda::Work work{images.data(), records.data(), ready.data(),        members.data(),
+                          totals.data(), &counters,      run.record_capacity, run.member_capacity};
     {
         std::vector<std::jthread> blocks;
         for (std::size_t b = 0; b < run.blocks; ++b) {

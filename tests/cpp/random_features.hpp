@@ -32,11 +32,21 @@ inline Picture picture(Kind kind, Grid grid, std::size_t dims, std::uint32_t see
         for (std::size_t k = 0; k < dims; ++k) {
             float& x = out.values[p * dims + k];
             switch (kind) {
-                case Kind::blobs: x = objects[object * dims + k] + 0.7F * normal(random); break;
-                case Kind::noise: x = normal(random); break;
-                case Kind::ties: x = static_cast<float>(random() % 3) - 1.0F; break;
-                case Kind::constant: x = 1.5F; break;
-                case Kind::zeros: x = p % 3 == 0 ? 0.0F : normal(random) + 0.5F; break;
+                case Kind::blobs:
+                    x = objects[object * dims + k] + 0.7F * normal(random);
+                    break;
+                case Kind::noise:
+                    x = normal(random);
+                    break;
+                case Kind::ties:
+                    x = static_cast<float>(random() % 3) - 1.0F;
+                    break;
+                case Kind::constant:
+                    x = 1.5F;
+                    break;
+                case Kind::zeros:
+                    x = p % 3 == 0 ? 0.0F : normal(random) + 0.5F;
+                    break;
             }
         }
     }
