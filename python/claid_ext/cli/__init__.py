@@ -1,4 +1,4 @@
-"""The command line: `claid COMMAND`. Each module here is one command with `add_parser` and `run`."""
+"""The command line, `claid COMMAND`: each module here is a command with `add_parser` and `run`."""
 
 from __future__ import annotations
 
