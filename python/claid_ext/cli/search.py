@@ -1,0 +1,72 @@
+"""`claid search`: where else a thing is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from claid_ext.cli._outputs import write_whole
+
+__all__ = ["add_parser", "run"]
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command to the command line."""
+    parser = subparsers.add_parser(
+        "search",
+        help="find a thing again in an index",
+        description="Rank the images of an index by the region most like the query's.",
+    )
+    parser.add_argument("index", type=Path, metavar="INDEX", help="made by `claid index`")
+    parser.add_argument("query", type=Path, metavar="QUERY", help="an image")
+    parser.add_argument(
+        "--box",
+        nargs=4,
+        type=float,
+        action="append",
+        metavar=("x0", "y0", "x1", "y1"),
+        help="of the thing, in pixels; again for another view of it (default: the whole image)",
+    )
+    parser.add_argument(
+        "--all-of", action="store_true", help="the boxes are different things, all of them wanted"
+    )
+    parser.add_argument("-k", type=int, default=10, metavar="K", help="how many images (10)")
+    parser.add_argument(
+        "--min-size", type=float, default=0.0, metavar="N", help="least region in square pixels (0)"
+    )
+    parser.add_argument("--images", metavar="PATTERN", help="only images whose path matches it")
+    parser.add_argument("--draw", type=Path, metavar="PNG", help="a picture of what was found")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="a page that stands alone")
+    parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the command. Returns 0, also where nothing was found."""
+    from claid_ext.index import InstanceIndex, Query, report
+
+    query = Query(args.query, args.box, all_of=args.all_of)
+    with InstanceIndex.open(args.index, device=args.device) as index:
+        hits = index.search(query, args.k, min_size=args.min_size, images=args.images)[0]
+    if args.draw is not None:
+        sheet = report.contact_sheet(query, hits)
+        write_whole(args.draw, lambda path: sheet.save(path, format="PNG"))
+    if args.html is not None:
+        page = report.html_report(query, hits)
+        write_whole(args.html, lambda path: path.write_text(page, encoding="utf-8"))
+    results = [
+        {"image": hit.image, "box": list(hit.box), "score": hit.score, "level": hit.level}
+        for hit in hits
+    ]
+    if args.json:
+        asked = {"image": str(args.query), "boxes": args.box, "all_of": args.all_of}
+        print(json.dumps({"query": asked, "results": results}))
+        return 0
+    for rank, hit in enumerate(hits, 1):
+        box = " ".join(f"{side:.0f}" for side in hit.box)
+        print(f"{rank:3}  {hit.score:.3f}  [{box}]  {hit.image}")
+    if not hits:
+        print(f"nothing found: {args.index} holds no image in scope")
+    return 0
