@@ -1,0 +1,279 @@
+"""The index: exact, whole images only, one writer, clear errors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("faiss")
+
+from claid_ext.errors import IndexLockedError, IndexMismatchError, InvalidIndexError
+from claid_ext.index import InstanceIndex, Query, vectors
+from claid_ext.index.lock import writer_lock
+from claid_ext.index.store import Store
+from claid_ext.regions import Regions
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+DIM = 8
+
+
+def unit(rng, count, dim=DIM):
+    rows = rng.normal(size=(count, dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def filled(folder, fake, content, **options):
+    """An index of made images: name -> (R, DIM) vectors."""
+    index = InstanceIndex.create(folder, descriptor=fake(), regions="full", **options)
+    described = []
+    for name, rows in content.items():
+        side = np.arange(1, len(rows) + 1)
+        boxes = np.stack([0 * side, 0 * side, side, side], axis=1)
+        described.append((os.path.abspath(name), Regions.of_boxes((99, 99), boxes), rows))
+    with writer_lock(index.path):
+        index.put(described)
+    return index
+
+
+def brute_force(content, boxes, all_of):
+    scores = {}
+    for name, rows in content.items():
+        if len(rows):
+            best = (rows.astype(np.float64) @ boxes.T.astype(np.float64)).max(axis=0)
+            scores[name] = best.sum() if all_of else best.max()
+    return scores
+
+
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**20),
+    images=st.integers(0, 60),
+    k=st.integers(1, 12),
+    boxes=st.integers(1, 3),
+    all_of=st.booleans(),
+    alike=st.booleans(),
+    base=st.booleans(),
+)
+def test_flat_equals_brute_force(
+    tmp_path_factory, fake_class, seed, images, k, boxes, all_of, alike, base
+):
+    rng = np.random.default_rng(seed)
+    # Many regions of one image near the query: the first rows are far from k distinct images.
+    content = {f"/i/{i}": unit(rng, rng.integers(1, 40)) for i in range(images)}
+    if alike and images:
+        content["/i/0"] = unit(rng, 1).repeat(300, axis=0)
+    query = unit(rng, boxes) if not (alike and images) else content["/i/0"][:boxes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "LEAST_BASE", 1 if base else 10**9)
+        with filled(tmp_path_factory.mktemp("x") / "i", fake_class, content) as index:
+            index.compact()
+            hits = index.search_vectors([(query, all_of)], k)[0]
+            assert (index._current().vectors.base is not None) == (base and images > 0)
+    truth = brute_force(content, query, all_of)
+    assert len({hit.image for hit in hits}) == len(hits) == min(k, images)
+    best = sorted(truth.values(), reverse=True)[:k]
+    np.testing.assert_allclose([hit.score for hit in hits], best, atol=2e-6)
+    for hit in hits:
+        assert hit.score == pytest.approx(truth[hit.image], abs=2e-6)
+        assert len(hit.parts) == (boxes if all_of and len(query) == boxes else len(hit.parts))
+
+
+@pytest.fixture(scope="module")
+def fake_class():
+    class Fake:
+        def manifest(self):
+            return {"name": "f", "layers": [], "pooling": "mean", "dim": DIM, "weights": "0"}
+
+        def recipe(self):
+            return None
+
+    return Fake
+
+
+def test_removed_images_are_not_found_and_compact_keeps_the_rest(tmp_path, fake, monkeypatch):
+    monkeypatch.setattr(vectors, "LEAST_BASE", 1)
+    rng = np.random.default_rng(0)
+    content = {f"/i/{i}": unit(rng, 5) for i in range(20)}
+    with filled(tmp_path / "i", fake, content) as index:
+        index.compact()
+        index.remove("/i/3")
+        with pytest.raises(KeyError, match="/i/3"):
+            index.remove("/i/3")
+        query = [(content["/i/3"][:1], False)]
+        before = index.search_vectors(query, 100)[0]
+        assert {hit.image for hit in before} == set(content) - {"/i/3"}
+        index.compact()
+        assert index.search_vectors(query, 100)[0] == before
+        index.add_described("/i/3", Regions.of_boxes((9, 9), [[0, 0, 1, 1]] * 5), content["/i/3"])
+        assert index.search_vectors(query, 1)[0][0].image == "/i/3"
+        assert len(list((tmp_path / "i").glob("base-*"))) == 1
+
+
+def test_min_size_and_image_filters(tmp_path, fake):
+    rng = np.random.default_rng(1)
+    content = {f"/i/{i}": unit(rng, 6) for i in range(10)}
+    with filled(tmp_path / "i", fake, content) as index:
+        query = [(content["/i/4"][:1], False)]
+        assert index.search_vectors(query, 1)[0][0].box == (0, 0, 1, 1)
+        large = index.search_vectors(query, 10, min_size=16)[0]
+        assert {hit.box[2] for hit in large} <= {4.0, 5.0, 6.0}
+        assert index.search_vectors(query, 10, min_size=1000) == [[]]
+        for images in ("*/[12]", ["/i/1", "/i/2"], lambda path: path[-1] in "12"):
+            hits = index.search_vectors(query, 10, images=images)[0]
+            assert {hit.image for hit in hits} == {"/i/1", "/i/2"}
+        with pytest.raises(ValueError, match="k must be at least 1"):
+            index.search_vectors(query, 0)
+
+
+def test_quantised_index_finds_k_distinct_images_with_true_scores(tmp_path, fake, monkeypatch):
+    monkeypatch.setattr(vectors, "LEAST_BASE", 1)
+    monkeypatch.setattr(vectors, "ROWS_A_CENTROID", 1)
+    rng = np.random.default_rng(2)
+    content = {f"/i/{i}": unit(rng, 10) for i in range(200)}
+    with filled(tmp_path / "i", fake, content, factory="IVF16,SQ8", probes=1) as index:
+        index.compact()
+        state = index._current()
+        assert state.vectors.base is not None
+        assert not state.vectors.exact
+        query = content["/i/7"][:1]
+        hits = index.search_vectors([(query, False)], 50)[0]
+    truth = brute_force(content, query, False)
+    assert hits[0].image == "/i/7"
+    assert len({hit.image for hit in hits}) == 50
+    assert [h.score for h in hits] == pytest.approx([truth[h.image] for h in hits], abs=2e-6)
+
+
+def test_whitening_is_fitted_once_there_are_enough_vectors(tmp_path, fake, photos):
+    with InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="grid", pca=4) as index:
+        assert index.dim == DIM
+        assert index.add(photos[:3]).added == 3  # 90 vectors, more than 4 x 4
+        assert index.dim == 4
+        index.add(photos[3:])
+        hit = index.search((photos[5], None), 1)[0][0]
+        assert -1.0001 <= hit.score <= 1.0001
+    with InstanceIndex.open(tmp_path / "i", descriptor=fake()) as index:
+        assert index.dim == 4
+        assert len(index) == 6
+
+
+def test_add_resumes_replaces_changed_files_and_reports_bad_ones(tmp_path, fake, photos):
+    from PIL import Image
+
+    truncated = photos[0].with_name("truncated.png")
+    truncated.write_bytes(photos[0].read_bytes()[:300])
+    empty = photos[0].with_name("empty.png")
+    empty.touch()
+    Image.new("L", (1, 1)).save(tiny := photos[0].with_name("tiny.png"))
+    given = [*photos, truncated, empty, tmp_path / "missing.png", tiny]
+    with InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="grid") as index:
+        assert index.search((photos[0], None), 5) == [[]]
+        report = index.add(given, batch_size=2)
+        assert (report.added, report.present) == (7, 0)
+        assert [Path(path).name for path, _ in report.failed] == [
+            "truncated.png", "empty.png", "missing.png"
+        ]  # fmt: skip
+        assert index.add(given).present == 7
+        Image.new("RGB", (30, 30), "red").save(photos[0])
+        again = index.add(given)
+        assert (again.added, again.present, len(index)) == (1, 6, 7)
+        assert photos[0] in index
+
+
+def test_boxes_are_checked(tmp_path, fake, photos):
+    with InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full") as index:
+        for box, why in [
+            ((500, 0, 600, 10), "outside the image of 64 x 48"),
+            ((5, 5, 5, 9), "is empty"),
+            ((0, 0, 1), "must be"),
+            ((0, 0, np.nan, 1), "finite"),
+        ]:
+            with pytest.raises(ValueError, match=why):
+                index.search(Query(photos[0], box))
+
+
+def test_opening_with_other_options_is_an_error(tmp_path, fake):
+    InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full").close()
+    with pytest.raises(IndexMismatchError, match="pooling is 'mean' there and 'max' here"):
+        InstanceIndex.open(tmp_path / "i", descriptor=fake("max"))
+    with pytest.raises(InvalidIndexError, match=r"no manifest\.json"):
+        InstanceIndex.open(tmp_path)
+    with pytest.raises(FileExistsError, match="not empty"):
+        InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full")
+    manifest = tmp_path / "i" / "manifest.json"
+    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'))
+    with pytest.raises(InvalidIndexError, match="version 99"):
+        InstanceIndex.open(tmp_path / "i")
+
+
+def test_second_writer_is_refused_and_readers_go_on(tmp_path, fake, photos):
+    with (
+        InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full") as first,
+        InstanceIndex.open(tmp_path / "i", descriptor=fake()) as second,
+    ):
+        with writer_lock(first.path):
+            with pytest.raises(IndexLockedError, match=f"process {os.getpid()}"):
+                second.add(photos)
+            assert second.search((photos[0], None), 3) == [[]]
+        first.add(photos)
+        assert len(second) == 6  # another connection's commits are seen
+
+
+_WRITER = """
+    import sys
+    sys.path[:0] = [{tests!r}]
+    from conftest import FakeDescriptor
+    from claid_ext.index import InstanceIndex, vectors
+    vectors.LEAST_BASE = 200
+    index = InstanceIndex.open({index!r}, descriptor=FakeDescriptor())
+    print("ready", flush=True)
+    index.add(sys.argv[1:], batch_size=2)
+    index.compact()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
+def test_killed_at_any_moment_holds_whole_images_and_resumes(tmp_path, fake):
+    from PIL import Image
+
+    rng = np.random.default_rng(5)
+    paths = []
+    for i in range(60):
+        paths.append(str(tmp_path / f"{i}.png"))
+        Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(paths[-1])
+    folder = tmp_path / "i"
+    InstanceIndex.create(folder, descriptor=fake(), regions="grid").close()
+    code = textwrap.dedent(_WRITER).format(tests=str(Path(__file__).parent), index=str(folder))
+    held = []
+    for _ in range(5):
+        with subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, *paths], stdout=subprocess.PIPE
+        ) as writer:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == b"ready\n"
+            time.sleep(rng.uniform(0, 0.15))
+            writer.send_signal(signal.SIGKILL)
+        with InstanceIndex.open(folder, descriptor=fake()) as index:
+            table = index._current().table
+            store = Store(folder)
+            regions = store.regions(table.ids)
+            rows = dict(store.vectors(table.ids, DIM))
+            store.close()
+            for image in table.ids.tolist():
+                assert len(regions[image]) == len(rows[image]) == 30
+            held.append(len(index))
+    assert held == sorted(held)
+    with InstanceIndex.open(folder, descriptor=fake()) as index:
+        report = index.add(paths)
+        assert (report.present, report.added) == (held[-1], 60 - held[-1])
+        found = index.search((paths[3], None), 60)[0]
+        assert {hit.image for hit in found} == set(paths)
