@@ -38,7 +38,9 @@ def add_parser(subparsers: Any) -> None:
     scale = kinds.add_parser("scale", help="time and memory as patches and channels grow")
     scale.add_argument("--patches", type=int, nargs="+", help="numbers of patches")
     scale.add_argument("--channels", type=int, nargs="+", help="numbers of channels")
-    scale.add_argument("--rounds", type=int, default=3, help="each size so often (default 3)")
+    scale.add_argument(
+        "--rounds", type=int, default=3, help="each size so often, small ones oftener (default 3)"
+    )
     scale.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
 
     ablation = kinds.add_parser("ablation", help="one part of the method at a time changed")
@@ -182,7 +184,8 @@ def _scale(args: argparse.Namespace) -> None:
     )
     _write(
         args.out / "scale",
-        f"made features; medians of {args.rounds} rounds in turn; peak memory beyond the features",
+        f"made features; medians of {args.rounds} rounds in turn, of small sizes up to five times "
+        "as many; peak memory beyond the features",
         scale.to_markdown(found),
         scale.to_dict(found),
         scale.draw(found),
