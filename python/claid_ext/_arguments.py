@@ -17,6 +17,7 @@ __all__ = [
     "check_finite",
     "check_images",
     "check_options",
+    "check_shapes",
     "check_threads",
     "is_cuda",
 ]
@@ -133,24 +134,30 @@ def check_images(features: Any, grid: Any) -> Images:
         array = _array("features", features)
         batch = array.ndim == 3
         arrays = list(array) if batch else [array]
+    return Images(arrays, check_shapes(arrays, grid, batch), batch)
+
+
+def check_shapes(arrays: Sequence[Any], grid: Any, batch: bool) -> list[tuple[int, int]]:
+    """Check that arrays of any library fit their grids; return the grids."""
     grids = _grids(grid, len(arrays)) if batch else [_grid("grid", grid)]
     for i, (array, (height, width)) in enumerate(zip(arrays, grids, strict=True)):
         name = f"features[{i}]" if batch else "features"
-        if array.ndim != 2:
+        shape = tuple(array.shape)
+        if len(shape) != 2:
             raise ValueError(
-                f"{name} must have 2 dimensions, (patches, channels), got shape {array.shape}; "
+                f"{name} must have 2 dimensions, (patches, channels), got shape {shape}; "
                 "a batch is one (B, N, D) array or a list of (N, D) arrays"
             )
-        patches, channels = array.shape
+        patches, channels = shape
         if not 1 <= patches <= _MAX_PATCHES:
             raise ValueError(f"{name} must have 1 to {_MAX_PATCHES} patches, got {patches}")
         if channels < 1:
-            raise ValueError(f"{name} must have 1 channel or more, got shape {array.shape}")
+            raise ValueError(f"{name} must have 1 channel or more, got shape {shape}")
         if height * width != patches:
             raise ValueError(
                 f"grid {height} x {width} = {height * width} patches, but {name} has {patches}"
             )
-    return Images(arrays, grids, batch)
+    return grids
 
 
 def check_finite(images: Images) -> None:

@@ -37,6 +37,24 @@ def detect(
     released: bool,
     threads: int,
 ) -> list[TreeArrays]: ...
+
+# Only in builds with CUDA. Features are DLPack capsules on the device, and float32 arrays.
+def detect_cuda(
+    features: Sequence[object],
+    grids: Sequence[tuple[int, int]],
+    device: int,
+    stream: int,
+    *,
+    tau: float,
+    connectivity: float,
+    energy_top: float,
+    dominance: float,
+    min_patches: int,
+    random_start: bool,
+    seed: int,
+    max_passes: int,
+    released: bool,
+) -> list[TreeArrays]: ...
 def compiled_simd_levels() -> list[str]: ...
 def simd_levels() -> list[str]: ...
 def simd_level() -> str: ...

@@ -6,13 +6,15 @@ from typing import Any
 
 from claid_ext import _core
 from claid_ext._arguments import (
+    Images,
+    Options,
     check_device,
     check_finite,
     check_images,
     check_options,
     check_threads,
-    is_cuda,
 )
+from claid_ext._cuda import cuda_device, detect_on_cuda
 from claid_ext.tree import RegionTree
 
 __all__ = ["build_info", "detect"]
@@ -72,6 +74,7 @@ def detect(
     ValueError : an argument out of range; features with NaN or infinities, at the row and column
         that the message names; a grid that does not fit the features.
     RuntimeError : CUDA asked for where there is none; the message says why.
+    MemoryError : the batch does not fit a CUDA device's memory; the message says what would.
     """
     options = check_options(
         tau=tau,
@@ -85,13 +88,12 @@ def detect(
         preset=preset,
     )
     workers = check_threads(threads)
-    _refuse_cuda(features, check_device(device))
-    images = check_images(features, grid)
-    try:
-        found = _core.detect(images.features, images.grids, threads=workers, **options._asdict())
-    except ValueError:
-        check_finite(images)  # the core sees it while it works; this says which image and number
-        raise
+    cuda = cuda_device(features, check_device(device), device)
+    if cuda is None:
+        images = check_images(features, grid)
+        found = _on_cpu(images, workers, options)
+    else:
+        images, found = detect_on_cuda(features, grid, cuda, options)
     trees = [RegionTree(g, *fields) for g, fields in zip(images.grids, found, strict=True)]
     return trees if images.batch else trees[0]
 
@@ -126,15 +128,9 @@ def build_info() -> dict[str, Any]:
     }
 
 
-def _refuse_cuda(features: Any, device: tuple[str, int] | None) -> None:
-    """Raise RuntimeError, with the reason, where the work would be CUDA's and there is none."""
-    if device is None:
-        arrays = features if isinstance(features, (list, tuple)) else (features,)
-        wanted = any(is_cuda(array) for array in arrays)
-    else:
-        wanted = device[0] == "cuda"
-    if wanted:
-        available, reason = _core.cuda_available()
-        if not available:
-            whose = "the features are on a CUDA device" if device is None else "device is CUDA"
-            raise RuntimeError(f"{whose}, but detect cannot use CUDA here: {reason}")
+def _on_cpu(images: Images, threads: int, options: Options) -> list[_core.TreeArrays]:
+    try:
+        return _core.detect(images.features, images.grids, threads=threads, **options._asdict())
+    except ValueError:
+        check_finite(images)  # the core sees it while it works; this says which image and number
+        raise
