@@ -9,9 +9,13 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 pytest.importorskip("torchvision")
 
-from claid_ext import RegionDescriptor
-from claid_ext.descriptors.pooling import FeatureMap, cell_cover, pool_regions
-from claid_ext.regions import Regions, region_source
+from claid_ext import RegionDescriptor  # noqa: E402
+from claid_ext.descriptors.pooling import (  # noqa: E402
+    FeatureMap,
+    cell_cover,
+    pool_regions,
+)
+from claid_ext.regions import Regions, region_source  # noqa: E402
 
 
 def bilinear(values, y, x):
