@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "bindings/options.hpp"
 #include "bindings/register.hpp"
 #include "bindings/tree_arrays.hpp"
 #include "claid/parallel.hpp"
@@ -32,20 +33,9 @@ claid::Features checked(const FeatureArray& array, GridArgument grid) {
 }
 
 py::list detect(const std::vector<FeatureArray>& features, const std::vector<GridArgument>& grids,
-                double tau, double connectivity, double energy_top, double dominance,
-                std::int64_t min_patches, bool random_start, std::uint64_t seed,
-                std::int64_t max_passes, bool released, std::size_t threads) {
+                std::size_t threads, const py::kwargs& arguments) {
     if (features.size() != grids.size()) throw std::invalid_argument("one grid an image");
-    claid::Options options;
-    options.tau = tau;
-    options.connectivity = connectivity;
-    options.energy_top = energy_top;
-    options.dominance = dominance;
-    options.min_patches = min_patches;
-    options.start = random_start ? claid::Start::random : claid::Start::seeds;
-    options.seed = seed;
-    options.max_passes = max_passes;
-    options.rules = released ? claid::Rules::released : claid::Rules::paper;
+    const claid::Options options = bindings::options_of(arguments);
 
     std::vector<claid::Features> batch;
     batch.reserve(features.size());
@@ -69,8 +59,6 @@ py::list detect(const std::vector<FeatureArray>& features, const std::vector<Gri
 void register_detect(py::module_& module) {
     using py::arg;
     module.def("detect", &detect, arg("features").noconvert(), arg("grids"), py::kw_only(),
-               arg("tau"), arg("connectivity"), arg("energy_top"), arg("dominance"),
-               arg("min_patches"), arg("random_start"), arg("seed"), arg("max_passes"),
-               arg("released"), arg("threads"),
+               arg("threads"),
                "Region trees of float32 features, as tuples of arrays; see claid_ext.detect.");
 }

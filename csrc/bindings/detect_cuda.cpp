@@ -90,6 +90,7 @@ py::list detect_cuda(const py::sequence& features, const std::vector<GridArgumen
 
 void register_detect_cuda(py::module_& module) {
     using claid::cuda::NotFiniteError;
+    // pybind11's type of a translator. NOLINTNEXTLINE(performance-unnecessary-value-param)
     py::register_local_exception_translator([](std::exception_ptr pointer) {
         try {
             if (pointer) std::rethrow_exception(pointer);
