@@ -22,9 +22,16 @@ if(CLAID_HAS_CUDA)
   set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
   enable_language(CUDA)
   if(CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.0)
-    message(FATAL_ERROR "The CUDA backend is C++20: CUDA 12.0 or later, not "
-                        "${CMAKE_CUDA_COMPILER_VERSION}; -DCLAID_CUDA=OFF builds without it")
+    set(too_old "the CUDA backend is C++20 and needs CUDA 12.0, not ${CMAKE_CUDA_COMPILER_VERSION}")
+    if(NOT CLAID_CUDA STREQUAL "AUTO")
+      message(FATAL_ERROR "CLAID_CUDA=ON, but ${too_old}")
+    endif()
+    message(STATUS "Building without CUDA: ${too_old}")
+    set(CLAID_HAS_CUDA OFF)
   endif()
+endif()
+
+if(CLAID_HAS_CUDA)
   if(NOT CMAKE_CUDA20_STANDARD_COMPILE_OPTION)  # CMake 3.25 does not know that nvcc has it
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
   endif()
