@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from pathlib import Path
 
@@ -235,53 +236,88 @@ _WRITER = """
     from claid_ext.index import InstanceIndex, vectors
     vectors.LEAST_BASE = 200
     index = InstanceIndex.open({index!r}, descriptor=FakeDescriptor())
-    put = index.put
+    task, most, *paths = sys.argv[1:]
+    put, left = index.put, int(most)
 
     def put_and_tell(images):
-        print("putting", flush=True)
+        global left
+        if not left:
+            sys.stdin.read()  # wait for the end: however slow the killer, work is left for later
+        left -= 1
+        print(task, flush=True)
         put(images)
 
     index.put = put_and_tell
-    index.add(sys.argv[1:], batch_size=2)
-    index.compact()
+    while task == "compact":
+        print(task, flush=True)
+        index.compact()
+    index.add(paths, batch_size=2)
 """
 
 
+def kill_midway(code, task, most, *, paths=(), lines, delay):
+    """Kill a writer that has begun its `lines`-th step, `delay` seconds after it said so."""
+    command = [sys.executable, "-W", "ignore", "-c", code, task, str(most), *paths]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
+        watchdog = threading.Timer(120, writer.kill)  # ends the reading below, should it hang
+        watchdog.start()
+        try:
+            said = [writer.stdout.readline() for _ in range(lines)]
+            time.sleep(delay)
+        finally:
+            watchdog.cancel()
+            writer.kill()
+    assert said == [f"{task}\n".encode()] * lines
+    assert writer.returncode == -signal.SIGKILL
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGKILL")
-def test_killed_at_any_moment_holds_whole_images_and_resumes(tmp_path, fake):
+def test_killed_at_any_moment_holds_whole_images_and_resumes(tmp_path, fake, monkeypatch):
     from PIL import Image
 
     rng = np.random.default_rng(5)
     paths = []
-    for i in range(100):
+    for i in range(80):
         paths.append(str(tmp_path / f"{i}.png"))
         Image.fromarray(rng.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(paths[-1])
     folder = tmp_path / "i"
     InstanceIndex.create(folder, descriptor=fake(), regions="grid").close()
     code = textwrap.dedent(_WRITER).format(tests=str(Path(__file__).parent), index=str(folder))
     held = []
-    for _ in range(6):
-        with subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, *paths], stdout=subprocess.PIPE
-        ) as writer:
-            assert writer.stdout is not None
-            for _ in range(rng.integers(1, 8)):
-                assert writer.stdout.readline() == b"putting\n"
-            time.sleep(rng.uniform(0, 0.01))
-            writer.send_signal(signal.SIGKILL)
+    for lines in (2, 1, 7, 4, 5):  # batches of 2 images, at most 7 a round: 70 at the most
+        kill_midway(code, "put", 7, paths=paths, lines=lines, delay=rng.uniform(0, 0.01))
         with InstanceIndex.open(folder, descriptor=fake()) as index:
-            table = index._current().table
-            store = Store(folder)
-            regions = store.regions(table.ids)
-            rows = dict(store.vectors(table.ids, DIM))
-            store.close()
-            for image in table.ids.tolist():
-                assert len(regions[image]) == len(rows[image]) == 30
+            assert_whole(index)
             held.append(len(index))
     assert held == sorted(held)
-    assert 0 < held[-1] < 100, "the kills did not fall into the work"
+    assert held[0] >= 2
+    assert held[-1] <= 70
     with InstanceIndex.open(folder, descriptor=fake()) as index:
         report = index.add(paths)
-        assert (report.present, report.added) == (held[-1], 100 - held[-1])
-        found = index.search((paths[3], None), 100)[0]
+        assert (report.present, report.added) == (held[-1], 80 - held[-1])
+        query = (paths[3], None)
+        found = index.search(query, 100)[0]
         assert {hit.image for hit in found} == set(paths)
+    monkeypatch.setattr(vectors, "LEAST_BASE", 200)
+    for lines in (1, 2, 3):
+        kill_midway(code, "compact", 0, lines=lines, delay=rng.uniform(0, 0.03))
+        with InstanceIndex.open(folder, descriptor=fake()) as index:
+            assert_whole(index)
+            again = index.search(query, 100)[0]
+            assert {hit.image for hit in again} == set(paths)
+            assert [hit.score for hit in again] == pytest.approx([hit.score for hit in found])
+    with InstanceIndex.open(folder, descriptor=fake()) as index:
+        index.compact()
+        assert index._current().vectors.base.ntotal == 80 * 30
+    assert len(list(folder.glob("base-*"))) == 1
+
+
+def assert_whole(index):
+    """Each image of an index has the regions and vectors of the regions "grid"."""
+    table = index._current().table
+    store = Store(index.path)
+    regions = store.regions(table.ids)
+    rows = dict(store.vectors(table.ids, DIM))
+    store.close()
+    for image in table.ids.tolist():
+        assert len(regions[image]) == len(rows[image]) == 30
