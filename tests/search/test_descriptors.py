@@ -10,6 +10,7 @@ timm = pytest.importorskip("timm")
 pytest.importorskip("torchvision")
 
 from claid_ext import RegionDescriptor  # noqa: E402
+from claid_ext.descriptors import default_pooling  # noqa: E402
 from claid_ext.descriptors.pooling import (  # noqa: E402
     FeatureMap,
     cell_cover,
@@ -134,3 +135,9 @@ def test_wrong_arguments_are_named():
         RegionDescriptor("no_such_network")
     with pytest.raises(TypeError, match="must be a name"):
         RegionDescriptor(3)
+
+
+def test_pooling_follows_from_the_network():
+    for name, pooling in [("efficientnet_lite0", "mean"), ("resnet50", "gem"), ("tokens", "gem")]:
+        assert default_pooling(name) == pooling
+    assert RegionDescriptor(torch.nn.Conv2d(3, 5, 16, stride=16)).pooling == "gem"

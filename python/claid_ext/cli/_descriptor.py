@@ -24,7 +24,9 @@ def add_descriptor_options(parser: argparse.ArgumentParser) -> None:
         "--descriptor-weights", type=Path, metavar="FILE", help="local file with its weights"
     )
     group.add_argument(
-        "--pooling", choices=POOLINGS, default="gem", help="over a region (default: gem)"
+        "--pooling",
+        choices=POOLINGS,
+        help="over a region (default: mean for efficientnet_lite0, gem for all others)",
     )
     group.add_argument(
         "--layer", nargs="+", metavar="NAME", help="of the network (default: what suits it)"

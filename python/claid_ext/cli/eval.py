@@ -22,7 +22,7 @@ __all__ = ["add_parser", "run"]
 
 DOTS = 150  # an inch, of pictures
 REGIONS = ("detect", "grid", "full", "rmac")
-OFFLINE = {"backbone": "focus_vits14", "descriptor": "efficientnet_lite0", "pooling": "mask"}
+OFFLINE = {"backbone": "focus_vits14", "descriptor": "efficientnet_lite0"}
 
 _TABLES = {
     "table1": "instance search on Instance-160, Instance-335 and INSTRE",
@@ -121,6 +121,7 @@ def _regions(name: str) -> list[str]:
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
     """The setups that the options ask for: every kind of regions with every descriptor."""
+    from claid_ext.descriptors import default_pooling
     from claid_ext.evaluation.setup import Setup
 
     one = Setup(
@@ -130,7 +131,6 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         descriptor_weights=None
         if args.descriptor_weights is None
         else str(args.descriptor_weights),
-        pooling=args.pooling,
         layer=None if args.layer is None else tuple(args.layer),
         device=args.device,
         pca=args.pca,
@@ -138,7 +138,11 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
     )
     regions = getattr(args, "regions", None) or [one.regions]
     descriptors = getattr(args, "descriptors", None) or [one.descriptor]
-    return [one.but(regions=r, descriptor=d) for r in regions for d in descriptors]
+    return [
+        one.but(regions=r, descriptor=d, pooling=args.pooling or default_pooling(d))
+        for r in regions
+        for d in descriptors
+    ]
 
 
 def _text(path: Path | None) -> str | None:

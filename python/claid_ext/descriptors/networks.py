@@ -20,10 +20,19 @@ if TYPE_CHECKING:
 
     from claid_ext.backbones import Backbone
 
-__all__ = ["NETWORKS", "ConvNetwork", "NetworkSpec", "TokenNetwork", "timm_network"]
+__all__ = [
+    "NETWORKS",
+    "ConvNetwork",
+    "NetworkSpec",
+    "TokenNetwork",
+    "default_pooling",
+    "timm_network",
+]
 
 LONGER_SIDE = 1024  # pixels; larger images are brought down to it before the forward
 MULTIPLE = 32  # images are padded to it, so that cells divide them evenly
+
+POOLING = "gem"  # where a network names no other
 
 Layers = tuple[str, ...]
 
@@ -36,6 +45,7 @@ class NetworkSpec:
     ----------
     timm_name : architecture and pretrained tag in timm.
     layers : whose outputs make the descriptor, unless others are asked for.
+    pooling : over a region, unless another is asked for.
     mean, std : of the input, for pixels 0 to 1.
     enlarge : by how much an image's sides are multiplied, up to the bound on the longer one.
     offline : whether the weights come with the extra `[offline]`.
@@ -43,6 +53,7 @@ class NetworkSpec:
 
     timm_name: str
     layers: Layers
+    pooling: str = POOLING
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     enlarge: float = 1.0
@@ -57,12 +68,19 @@ NETWORKS: dict[str, NetworkSpec] = {
     "efficientnet_lite0": NetworkSpec(
         "tf_efficientnet_lite0.in1k",
         ("blocks.4", "blocks.6"),
+        pooling="mean",  # places things far better than gem: docs/search.md
         mean=(0.498, 0.498, 0.498),
         std=(0.502, 0.502, 0.502),
         offline=True,
     ),
 }
 """The named networks; resnet50 is the paper's."""
+
+
+def default_pooling(descriptor: object) -> str:
+    """Return the pooling that suits a descriptor: that of `NETWORKS`, "gem" for all others."""
+    spec = NETWORKS.get(descriptor) if isinstance(descriptor, str) else None
+    return spec.pooling if spec else POOLING
 
 
 class ConvNetwork:

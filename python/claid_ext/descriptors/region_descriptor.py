@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from claid_ext.backbones import BACKBONES, Backbone, load_backbone
-from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork, timm_network, token_map
+from claid_ext.descriptors.networks import (
+    ConvNetwork,
+    TokenNetwork,
+    default_pooling,
+    timm_network,
+    token_map,
+)
 from claid_ext.descriptors.pooling import POOLINGS, FeatureMap, pool_regions
 from claid_ext.images import as_image
 from claid_ext.regions import Regions
@@ -38,7 +44,7 @@ class RegionDescriptor:
         backbone: str | Backbone | nn.Module = "resnet50",
         *,
         weights: str | Path | None = None,
-        pooling: str = "gem",
+        pooling: str | None = None,
         layer: str | Sequence[str] | None = None,
         device: str | torch.device | None = None,
         batch_size: int = 8,
@@ -54,7 +60,8 @@ class RegionDescriptor:
         weights : None for the usual source; "hub"; "torchvision"; or a file, .pth or .safetensors,
             in torchvision's or timm's names, bare or within a training checkpoint (SwAV's, MoCo's).
         pooling : "mean", "max", "gem" (p = 3) over the box, or "mask": the mean over the region's
-            own patches (over the box where a region has no mask, as a query's).
+            own patches (over the box where a region has no mask, as a query's); None for what
+            suits the network (`default_pooling`).
         layer : one of timm's stages, such as "layer3", or several: each is pooled and normalised,
             then they are joined. None for the network's default.
         device : where the network runs; None for CUDA where there is a device, else the CPU.
@@ -65,6 +72,7 @@ class RegionDescriptor:
         ValueError : an unknown name, pooling or layer; weights that do not fit.
         WeightsUnavailableError : weights that cannot be had here; the message names the ways out.
         """
+        pooling = default_pooling(backbone) if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         if batch_size < 1:
