@@ -123,10 +123,21 @@ class Decomposition {
     RegionTree tree_;
 };
 
+// Multiply-adds of the affinity below which another thread costs more than it saves: about half
+// a millisecond of one.
+constexpr std::size_t kWorkOfThread = std::size_t{1} << 27;
+
+std::size_t useful_threads(const Features& features, std::size_t threads) {
+    const std::size_t patches = features.grid.patches();
+    const std::size_t work = patches * patches / 2 * features.dims;
+    return std::clamp<std::size_t>(work / kWorkOfThread, 1, threads);
+}
+
 }  // namespace
 
 RegionTree decompose(const Features& features, const Options& options, const Kernels& simd,
                      std::size_t threads) {
+    threads = useful_threads(features, threads);
     const Q15Rows q15 = quantise(features, simd, threads);
     const BitGraph graph = affinity(q15, options.tau, simd, threads);
     return Decomposition(features, options, simd, q15, graph).run();
