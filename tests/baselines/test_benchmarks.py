@@ -76,7 +76,9 @@ def test_scenes_repeat_and_look_like_features():
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
 def test_peak_memory_of_a_matrix_product_is_its_result():
     peak = memory.peak_extra_bytes("gram", (40, 50), 16)
-    assert 4 * 2000**2 <= peak < 4 * 2000**2 + 4e6
+    result = 4 * 2000**2
+    # The kernel counts resident pages in batches, so a few may be missing.
+    assert 0.98 * result <= peak < result + 4e6
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
