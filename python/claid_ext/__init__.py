@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
+from claid_ext import errors, reference
 from claid_ext._detect import build_info, detect
 from claid_ext.tree import RegionTree
 
@@ -29,6 +30,8 @@ __all__ = [
     "__version__",
     "build_info",
     "detect",
+    "errors",
+    "reference",
 ]
 
 _LAZY = {

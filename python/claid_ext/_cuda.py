@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from claid_ext import _core
 from claid_ext._arguments import Images, Options, check_images, check_shapes, is_cuda
+from claid_ext.errors import CudaUnavailableError
 
 __all__ = ["cuda_device", "detect_on_cuda"]
 
@@ -25,7 +26,7 @@ class _Sources(NamedTuple):
 def cuda_device(features: Any, device: tuple[str, int] | None, asked: Any) -> int | None:
     """Return the number of the CUDA device to work on, None for the CPU.
 
-    That is the asked one, or where the features are; RuntimeError where there is no CUDA.
+    That is the asked one, or where the features are; CudaUnavailableError where there is no CUDA.
     """
     arrays = features if isinstance(features, (list, tuple)) else (features,)
     there = [array for array in arrays if is_cuda(array)]
@@ -33,8 +34,8 @@ def cuda_device(features: Any, device: tuple[str, int] | None, asked: Any) -> in
         return None
     available, reason = _core.cuda_available()
     if not available:
-        whose = "the features are on a CUDA device" if device is None else "device is CUDA"
-        raise RuntimeError(f"{whose}, but detect cannot use CUDA here: {reason}")
+        whose = "the features are on a CUDA device" if device is None else f"device is {asked}"
+        raise CudaUnavailableError(f"{whose}, but detect cannot use CUDA here: {reason}")
     if there and (device is None or str(asked) == "cuda"):
         return _number(there[0])
     return device[1] if device is not None else 0

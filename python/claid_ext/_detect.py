@@ -73,7 +73,8 @@ def detect(
     TypeError : an argument of the wrong kind, such as complex features or 2.5 for min_patches.
     ValueError : an argument out of range; features with NaN or infinities, at the row and column
         that the message names; a grid that does not fit the features.
-    RuntimeError : CUDA asked for where there is none; the message says why.
+    CudaUnavailableError : CUDA asked for where there is none; the message says why. It is a
+        ValueError and a RuntimeError.
     MemoryError : the batch does not fit a CUDA device's memory; the message says what would.
     """
     options = check_options(

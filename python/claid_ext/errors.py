@@ -2,6 +2,7 @@
 
 __all__ = [
     "ClaidError",
+    "CudaUnavailableError",
     "IndexLockedError",
     "IndexMismatchError",
     "InvalidIndexError",
@@ -12,6 +13,10 @@ __all__ = [
 
 class ClaidError(Exception):
     """Base of the errors that claid_ext itself defines."""
+
+
+class CudaUnavailableError(ClaidError, ValueError, RuntimeError):
+    """CUDA is asked for, by `device` or by where the features are, and cannot be used here."""
 
 
 class UnreadableImageError(ClaidError, OSError):

@@ -14,6 +14,7 @@ import claid_ext
 import numpy as np
 import pytest
 from claid_ext import RegionTree, _core, build_info, reference
+from claid_ext.errors import CudaUnavailableError
 
 GRID = (12, 15)
 
@@ -318,7 +319,7 @@ def test_cuda_where_there_is_none_says_why(X: Any) -> None:
     reason = _core.cuda_available()[1]
     assert reason
     for device in ("cuda", "cuda:1"):
-        with pytest.raises(RuntimeError) as error:
+        with pytest.raises(CudaUnavailableError) as error:
             claid_ext.detect(X, GRID, device=device)
         assert reason in str(error.value)
 
@@ -327,7 +328,7 @@ def test_cuda_where_there_is_none_says_why(X: Any) -> None:
             return (2, 0)
 
     for features in (OnCuda(X), [X, OnCuda(X)]):
-        with pytest.raises(RuntimeError, match="features are on a CUDA device") as error:
+        with pytest.raises(CudaUnavailableError, match="features are on a CUDA device") as error:
             claid_ext.detect(features, GRID)
         assert reason in str(error.value)
 

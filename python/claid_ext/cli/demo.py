@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import time
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claid_ext.cli._outputs import write_whole
 
 if TYPE_CHECKING:
-    from claid_ext.detector import Detector
+    from PIL import Image
+
+    from claid_ext.descriptors import RegionDescriptor
+    from claid_ext.detector import Detection, Detector
+    from claid_ext.index import InstanceIndex
 
 __all__ = ["PHOTOS", "add_parser", "run"]
 
@@ -19,12 +25,41 @@ PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycl
 """Photos in scikit-image's wheel."""
 
 
+class Thing(NamedTuple):
+    """A thing in a photo, `box` as a person would draw it, in pixels."""
+
+    photo: str
+    box: tuple[int, int, int, int]
+
+
+class Paste(NamedTuple):
+    """Where a thing is pasted: its region, `scale` times as large, top left corner at `corner`."""
+
+    thing: str
+    photo: str
+    scale: float
+    corner: tuple[int, int]
+
+
+THINGS = {
+    "cup": Thing("coffee.png", (80, 18, 478, 388)),
+    "helmet": Thing("astronaut.png", (280, 345, 512, 512)),
+}
+PASTES = (
+    Paste("cup", "rocket.jpg", 0.5, (385, 40)),
+    Paste("cup", "motorcycle_left.png", 0.45, (30, 310)),
+    Paste("helmet", "chelsea.png", 0.8, (10, 150)),
+)
+SHOWN = 4  # photos found, beside the query
+
+
 def add_parser(subparsers: Any) -> None:
     """Add the command to the command line."""
     parser = subparsers.add_parser(
         "demo",
         help="run on photos that come with the extra [offline]",
-        description="Find the regions of a few photos with focus_vits14, both from the packages "
+        description="Find the regions of a few photos with focus_vits14; then paste things from "
+        "some of them into others, and find them again. Photos and networks come with the packages "
         "of the extra [offline]: no model hub, no download.",
     )
     parser.add_argument(
@@ -39,13 +74,15 @@ def add_parser(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Do the demo. Returns 0."""
+    from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detector
 
     photos = demo_photos()
     detector = Detector("focus_vits14")
     args.output.mkdir(parents=True, exist_ok=True)
     show_regions(photos, detector, args.output)
-    print(f"pictures and JSON are in {args.output.resolve()}")
+    find_again(photos, detector, RegionDescriptor("efficientnet_lite0"), args.output)
+    print(f"pictures, JSON and the index are in {args.output.resolve()}")
     return 0
 
 
@@ -93,3 +130,103 @@ def _milliseconds(image: Any, detector: Detector) -> tuple[float, float]:
     claid_ext.detect(features, grid, **detector.detect_options)
     end = time.perf_counter()
     return 1e3 * (middle - start), 1e3 * (end - middle)
+
+
+def find_again(
+    photos: list[Path], detector: Detector, descriptor: RegionDescriptor, folder: Path
+) -> None:
+    """Paste things into photos, index all, search; write contact sheets and print what was found.
+
+    The photo that a thing is from is left out of its search.
+    """
+    from claid_ext.index import Query, report
+
+    by_name = {photo.name: photo for photo in photos}
+    pasted = paste_things(by_name, detector, folder / "pasted")
+    everything = [*photos, *(path for path, _, _ in pasted)]
+    with _open_index(folder / "index", detector, descriptor) as index:
+        index.add(everything, progress=True)
+        for name, thing in THINGS.items():
+            source = by_name[thing.photo]
+            query = Query(source, thing.box)
+            others = [photo for photo in everything if photo != source]
+            hits = index.search(query, len(others), images=others)[0]
+            sheet = report.contact_sheet(query, hits[:SHOWN])
+            drawn = folder / f"found-{name}.png"
+            write_whole(drawn, partial(sheet.save, format="PNG"))
+            ranks = {Path(hit.image).name: (rank, hit) for rank, hit in enumerate(hits, 1)}
+            found = []
+            for path, what, box in pasted:
+                if what == name:
+                    rank, hit = ranks[path.name]
+                    found.append(
+                        f"{path.name} at rank {rank}, box IoU {_overlap(hit.box, box):.2f}"
+                    )
+            print(f"{name:<8} found again among {len(others)} photos: {'; '.join(found)}  {drawn}")
+
+
+def paste_things(
+    photos: dict[str, Path], detector: Detector, folder: Path
+) -> list[tuple[Path, str, tuple[int, int, int, int]]]:
+    """Write photos with things pasted into them.
+
+    Returns of each its path, the thing's name, and the box in pixels that the thing has there.
+    """
+    from claid_ext.images import load_image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    cut_out = {}
+    for name, thing in THINGS.items():
+        (detection,) = detector(photos[thing.photo])
+        cut_out[name] = _cut_out(load_image(photos[thing.photo]), detection, thing.box)
+    pasted = []
+    for paste in PASTES:
+        picture = load_image(photos[paste.photo])
+        cut = cut_out[paste.thing]
+        size = (round(cut.width * paste.scale), round(cut.height * paste.scale))
+        small = cut.resize(size)
+        picture.paste(small, paste.corner, small.getchannel("A"))
+        x, y = paste.corner
+        box = (x, y, min(picture.width, x + size[0]), min(picture.height, y + size[1]))
+        path = folder / f"{Path(paste.photo).stem}-with-{paste.thing}.png"
+        _write_if_changed(path, picture)
+        pasted.append((path, paste.thing, box))
+    return pasted
+
+
+def _cut_out(image: Image.Image, detection: Detection, box: tuple[int, ...]) -> Image.Image:
+    """Cut out the region most like a box: RGBA, opaque where the region's patches are."""
+    import numpy as np
+    from PIL import Image
+
+    best = max(detection.kept, key=lambda region: _overlap(detection.boxes[region], box))
+    height, width = detection.covered
+    patches = Image.fromarray(detection.masks(best).astype(np.uint8) * 255)
+    mask = patches.resize((round(width), round(height)), Image.Resampling.BILINEAR)
+    opaque = Image.new("L", image.size)
+    opaque.paste(mask.point(lambda share: 255 * (share > 127)))
+    cut = image.copy()
+    cut.putalpha(opaque)
+    return cut.crop(opaque.getbbox())
+
+
+def _write_if_changed(path: Path, picture: Image.Image) -> None:
+    """Leave the file alone where it is the same already: the index then need not add it again."""
+    file = io.BytesIO()
+    picture.save(file, "PNG")
+    if not path.is_file() or path.read_bytes() != file.getvalue():
+        write_whole(path, lambda part: part.write_bytes(file.getvalue()))
+
+
+def _open_index(path: Path, detector: Detector, descriptor: RegionDescriptor) -> InstanceIndex:
+    from claid_ext.index import InstanceIndex
+
+    if (path / "manifest.json").is_file():
+        return InstanceIndex.open(path, detector=detector, descriptor=descriptor)
+    return InstanceIndex.create(path, detector=detector, descriptor=descriptor)
+
+
+def _overlap(one: Any, other: Any) -> float:
+    from claid_ext.evaluation.overlap import box_iou
+
+    return float(box_iou([one], [other])[0, 0])

@@ -20,6 +20,7 @@ __all__ = ["contact_sheet", "html_report"]
 
 TILE = 240  # pixels a side
 CAPTION = 34  # pixels below a tile
+GAP = 10  # pixels around tiles
 COLUMNS = 5
 _QUERY_COLOUR, _HIT_COLOUR = "#e8590c", "#2b8a3e"
 
@@ -32,15 +33,16 @@ def contact_sheet(query: Query, hits: Sequence[Hit]) -> Image.Image:
     tiles = _tiles(query, hits)
     columns = min(COLUMNS, len(tiles))
     rows = -(-len(tiles) // columns)
-    sheet = Image.new("RGB", (columns * TILE, rows * (TILE + CAPTION)), "white")
+    across, down = TILE + GAP, TILE + CAPTION + GAP
+    sheet = Image.new("RGB", (GAP + columns * across, GAP + rows * down), "white")
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(13)
     for number, (tile, lines) in enumerate(tiles):
-        left, top = number % columns * TILE, number // columns * (TILE + CAPTION)
+        left, top = GAP + number % columns * across, GAP + number // columns * down
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
         for line, text in enumerate(lines):
             printable = text.encode("ascii", "replace").decode()[-36:]
-            pen.text((left + 6, top + TILE + 2 + 15 * line), printable, "black", font)
+            pen.text((left, top + TILE + 2 + 15 * line), printable, "black", font)
     return sheet
 
 
