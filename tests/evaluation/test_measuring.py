@@ -175,7 +175,7 @@ def test_eval_search(pictures: Path, tmp_path: Path, capsys) -> None:
     assert claid_eval(*words, "--regions", "grid", "full") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("### Instance search")
-    assert "things, grid, efficientnet_lite0 mask" in printed
+    assert "things, grid, efficientnet_lite0 mean" in printed
     assert "- Measured on: " in printed, "times say on what machine"
     table = json.loads(file.read_text())
     grid, full = table["rows"]
