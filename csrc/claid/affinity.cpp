@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <utility>
+#include <vector>
 
 #include "claid/parallel.hpp"
 
@@ -23,7 +24,7 @@ class Tiles {
         : q15_(q15),
           simd_(simd),
           graph_(graph),
-          threshold_(static_cast<std::int32_t>(std::floor(tau * kQ15OneSquared))),
+          threshold_(affinity_threshold(tau)),
           pairs_((q15.dims + 1) / 2) {}
 
     // Rows first_row .. last_row - 1 against the columns of a block that reach the diagonal.
@@ -100,6 +101,10 @@ void mirror(BitGraph& graph, std::size_t block) {
 }
 
 }  // namespace
+
+std::int32_t affinity_threshold(double tau) {
+    return static_cast<std::int32_t>(std::floor(tau * kQ15OneSquared));
+}
 
 BitGraph affinity(const Q15Rows& q15, double tau, const Kernels& simd, std::size_t threads) {
     BitGraph graph(q15.patches);

@@ -1,7 +1,6 @@
 #include "cuda/decompose.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <optional>
 
 #include "claid/affinity.hpp"
@@ -13,8 +12,6 @@
 
 namespace claid::cuda {
 namespace {
-
-constexpr double kQ15OneSquared = kQ15One * kQ15One;
 
 // Of the device's memory, for the steps before the tree. The second and third are tried where the
 // first is not to be had; the last does one image at a time, without products.
@@ -165,10 +162,9 @@ class Batch {
                         tree_at<Counters>(layout_.counters),
                         capacity_.records,
                         capacity_.members};
-        const auto threshold = static_cast<std::int32_t>(std::floor(options_.tau * kQ15OneSquared));
         launch_quantise(launched, &work.counters->not_finite, stream_);
         launch_high_energy(launched, stream_);
-        launch_affinity(launched, threshold, stream_);
+        launch_affinity(launched, affinity_threshold(options_.tau), stream_);
         const auto [blocks, in_global] =
             blocks_[static_cast<std::size_t>(&group - plan_.groups.data())];
         launch_trees(launched, work, options_,

@@ -8,7 +8,6 @@
 //   load, broadcast_pair, zero, multiply_add, greater (a bit a column), sum (of all columns)
 #pragma once
 
-#include <cmath>
 #include <cstring>
 
 #include "claid/simd/kernels.hpp"
