@@ -41,9 +41,14 @@ def filled(folder, fake, content, **options):
         side = np.arange(1, len(rows) + 1)
         boxes = np.stack([0 * side, 0 * side, side, side], axis=1)
         described.append((str(name), Regions.of_boxes((99, 99), boxes), rows))
-    with writer_lock(index.path):
-        index.put(described)
+    assert index.add_described(described) == len(content)
     return index
+
+
+def snapshot(index):
+    with index._reading() as state:
+        state.vectors  # noqa: B018 (read while the state is held)
+        return state
 
 
 def brute_force(content, boxes, all_of):
@@ -79,7 +84,7 @@ def test_flat_equals_brute_force(  # noqa: PLR0917 (hypothesis gives them by nam
         with filled(tmp_path_factory.mktemp("x") / "i", fake_class, content) as index:
             index.compact()
             hits = index.search_vectors([(query, all_of)], k)[0]
-            assert (index._current().vectors.base is not None) == (base and images > 0)
+            assert (snapshot(index).vectors.base is not None) == (base and images > 0)
     truth = brute_force(content, query, all_of)
     assert len({hit.image for hit in hits}) == len(hits) == min(k, images)
     best = sorted(truth.values(), reverse=True)[:k]
@@ -115,7 +120,8 @@ def test_removed_images_are_not_found_and_compact_keeps_the_rest(tmp_path, fake,
         assert {hit.image for hit in before} == set(content) - {"/i/3"}
         index.compact()
         assert index.search_vectors(query, 100)[0] == before
-        index.add_described("/i/3", Regions.of_boxes((9, 9), [[0, 0, 1, 1]] * 5), content["/i/3"])
+        regions = Regions.of_boxes((9, 9), [[0, 0, 1, 1]] * 5)
+        index.add_described([("/i/3", regions, content["/i/3"])])
         assert index.search_vectors(query, 1)[0][0].image == "/i/3"
         assert len(list((tmp_path / "i").glob("base-*"))) == 1
 
@@ -143,9 +149,8 @@ def test_quantised_index_finds_k_distinct_images_with_true_scores(tmp_path, fake
     content = {f"/i/{i}": unit(rng, 10) for i in range(200)}
     with filled(tmp_path / "i", fake, content, factory="IVF16,SQ8", probes=1) as index:
         index.compact()
-        state = index._current()
-        assert state.vectors.base is not None
-        assert not state.vectors.exact
+        assert snapshot(index).vectors.base is not None
+        assert not snapshot(index).vectors.exact
         query = content["/i/7"][:1]
         hits = index.search_vectors([(query, False)], 50)[0]
     truth = brute_force(content, query, False)
@@ -308,13 +313,13 @@ def test_killed_at_any_moment_holds_whole_images_and_resumes(tmp_path, fake, mon
             assert [hit.score for hit in again] == pytest.approx([hit.score for hit in found])
     with InstanceIndex.open(folder, descriptor=fake()) as index:
         index.compact()
-        assert index._current().vectors.base.ntotal == 80 * 30
+        assert snapshot(index).vectors.base.ntotal == 80 * 30
     assert len(list(folder.glob("base-*"))) == 1
 
 
 def assert_whole(index):
     """Each image of an index has the regions and vectors of the regions "grid"."""
-    table = index._current().table
+    table = snapshot(index).table
     store = Store(index.path)
     regions = store.regions(table.ids)
     rows = dict(store.vectors(table.ids, DIM))

@@ -2,43 +2,51 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from claid_ext.errors import ClaidError
 from claid_ext.images import load_image
+from claid_ext.index.paths import absolute, file_state
 from claid_ext.index.query import AddReport
-from claid_ext.index.vectors import TRAINING_ROWS, sample_rows
-from claid_ext.index.whitening import LEAST_ROWS_A_DIM, Whitening
+from claid_ext.index.vectors import check_vectors, sample_rows
+from claid_ext.index.whitening import LEAST_ROWS_A_DIM, WHITENING_ROWS, Whitening
 from claid_ext.progress import progress as show_progress
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from PIL import Image
 
     from claid_ext.index.instance_index import InstanceIndex
     from claid_ext.index.store import Store
+    from claid_ext.regions import Regions
 
-__all__ = ["add_images", "file_state", "fit_whitening"]
+    Described = tuple[str, Regions, NDArray[np.float32]]
 
+__all__ = ["add_images", "fit_whitening", "in_batches"]
 
-def file_state(path: str) -> tuple[int, int]:
-    """Return a file's (bytes, time of change in ns), to know a changed one by; else zeros."""
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return 0, 0
-    return status.st_size, status.st_mtime_ns
+ROWS_A_COMMIT = 4096  # of vectors that are known already; 32 MiB of 2048 dimensions
 
 
 def add_images(
-    index: InstanceIndex, paths: Sequence[str], workers: int, batch_size: int, progress: bool
+    index: InstanceIndex,
+    paths: Sequence[str],
+    known: dict[str, tuple[int, int]],
+    *,
+    workers: int,
+    batch_size: int,
+    progress: bool,
 ) -> AddReport:
-    """Add files to an index whose writer's lock is held; see `InstanceIndex.add`."""
+    """Add files to an index whose writer's lock is held; see `InstanceIndex.add`.
+
+    `known` are the states of the files that it holds.
+    """
     report = AddReport()
-    known = index.file_states()
     new = []
     for path in dict.fromkeys(paths):
         if not _is_text(path):
@@ -71,7 +79,10 @@ def _add_batch(
     images = [image for _, image in batch]
     try:
         regions = index.source(images)
-        vectors = index.descriptor(images, regions)
+        described = zip(
+            [path for path, _ in batch], regions, index.descriptor(images, regions), strict=True
+        )
+        ready = [_checked(*one, index.manifest["descriptor"]["dim"]) for one in described]
     except (ClaidError, ValueError) as error:
         if len(batch) > 1:
             for one in batch:
@@ -79,9 +90,28 @@ def _add_batch(
         else:
             report.failed.append((batch[0][0], str(error)))
         return
-    paths = [path for path, _ in batch]
-    index.put(list(zip(paths, regions, vectors, strict=True)))
+    index.put(ready)
     report.added += len(batch)
+
+
+def in_batches(
+    images: Iterable[tuple[str | os.PathLike[str], Regions, Any]], dim: int
+) -> Iterator[list[Described]]:
+    """Check described images and yield them in batches to commit; see `add_described`."""
+    batch: list[Described] = []
+    rows = 0
+    for path, regions, vectors in images:
+        batch.append(_checked(absolute(path), regions, vectors, dim))
+        rows += len(regions)
+        if rows >= ROWS_A_COMMIT:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
+
+
+def _checked(path: str, regions: Regions, vectors: Any, dim: int) -> Described:
+    return path, regions, check_vectors(f"the vectors of {path}", vectors, len(regions), dim)
 
 
 def _read_ahead(paths: Sequence[str], workers: int) -> Iterator[tuple[str, Image.Image | str]]:
@@ -108,11 +138,12 @@ def fit_whitening(store: Store, dim: int, kept: int) -> bool:
     table = store.images()
     if table.counts.sum() < LEAST_ROWS_A_DIM * kept:
         return False
-    whitening = Whitening.fit(sample_rows(store, table, dim, TRAINING_ROWS), kept)
+    whitening = Whitening.fit(sample_rows(store, table, dim, WHITENING_ROWS), kept)
     with store.transaction():
         for image, vectors in store.vectors(table.ids, dim):
             store.set_vectors(image, whitening(vectors))
         store.set("whitening", whitening.to_bytes())
+        store.set("base", None)  # of the vectors as they were
     return True
 
 

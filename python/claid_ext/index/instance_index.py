@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import fnmatch
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.errors import IndexMismatchError
 from claid_ext.images import as_image
 from claid_ext.index import adding, manifest
 from claid_ext.index.lock import writer_lock
+from claid_ext.index.networks import Networks
+from claid_ext.index.paths import ImageFilter, absolute, file_state, matching
 from claid_ext.index.query import AddReport, Hit, Query, as_query, is_one_query, query_boxes
-from claid_ext.index.search import Best, Scope, State, rank_images, row_owners
-from claid_ext.index.store import FILE as STORE_FILE
-from claid_ext.index.store import Store, Stored
-from claid_ext.index.vectors import Vectors, check_factory, renew_base
-from claid_ext.index.whitening import Whitening
+from claid_ext.index.search import Scope, as_hits, rank_images
+from claid_ext.index.snapshot import Snapshot
+from claid_ext.index.store import Store
+from claid_ext.index.vectors import check_vectors, renew_base
+from claid_ext.index.whitening import WHITENING_ROWS, Whitening
 from claid_ext.regions import Regions, RegionSource, region_source
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from claid_ext.detector import Detector
 
 __all__ = ["InstanceIndex"]
-
-ImageFilter = Callable[[str], bool] | str | Iterable[str | os.PathLike[str]]
 
 
 class InstanceIndex:
@@ -48,23 +46,16 @@ class InstanceIndex:
     """
 
     def __init__(
-        self,
-        path: Path,
-        store: Store,
-        source: RegionSource | None,
-        descriptor: RegionDescriptor | None,
-        device: str | torch.device | None,
+        self, path: Path, store: Store, stored: dict[str, Any], networks: Networks
     ) -> None:
         """For `create` and `open`."""
         self.path = path
-        self.manifest = manifest.read_manifest(path)
+        self.manifest = stored
         self._store = store
-        self._source = source
-        self._descriptor = descriptor
-        self._device = device
-        self._state: State | None = None
-        self._whitening: Whitening | None = None
+        self._networks = networks
+        self._snapshot: Snapshot | None = None
         self._version = -1
+        self._fitted: Whitening | None = None
 
     @classmethod
     def create(
@@ -87,8 +78,8 @@ class InstanceIndex:
         detector, regions : give the regions, as `region_source`.
         factory : faiss's description of the index. Other than "Flat", it is used from the moment
             there are enough vectors to train it; until then all are compared.
-        pca : dimensions to keep of a PCA-whitening, fitted on the index at the end of the first
-            `add` after which it holds 4 vectors a dimension; None for none.
+        pca : dimensions to keep of a PCA-whitening, fitted on the index when it holds 65,536
+            vectors, or at the end of an `add` after which it holds 4 a dimension; None for none.
         probes : cells that an inverted file ("IVF...") looks into for a query.
 
         Raises
@@ -98,33 +89,15 @@ class InstanceIndex:
         """
         path = Path(path)
         source = region_source(regions, detector)
-        described = descriptor.manifest()
-        dim = described["dim"]
-        if pca is not None and not 1 <= pca <= dim:
-            raise ValueError(f"pca must be from 1 to the descriptor's {dim}, got {pca}")
-        if probes < 1:
-            raise ValueError(f"probes must be at least 1, got {probes}")
-        check_factory(factory, pca or dim)
+        options = manifest.options(source, descriptor, factory, pca, probes)
         path.mkdir(parents=True, exist_ok=True)
         with writer_lock(path):
-            # What was left by a process killed in here is no index yet, and may go.
-            ours = {"writer.lock", f"{manifest.FILE}.part"}
-            ours |= {STORE_FILE + end for end in ("", "-wal", "-shm", "-journal")}
-            if other := sorted(entry.name for entry in path.iterdir() if entry.name not in ours):
-                raise FileExistsError(f"{path} is not empty: it holds {other[0]}")
-            for name in ours - {"writer.lock"}:
-                (path / name).unlink(missing_ok=True)
+            manifest.clear_leftovers(path)
             store = Store(path, create=True)
-            options = {
-                **source.manifest(),
-                "descriptor": described,
-                "recipes": {"descriptor": descriptor.recipe(), "detector": source.recipe()},
-                "factory": factory,
-                "pca": pca,
-                "probes": probes,
-            }
             manifest.write_manifest(path, options)
-        return cls(path, store, source, descriptor, None)
+        stored = manifest.read_manifest(path)
+        networks = Networks(path, stored, source=source, descriptor=descriptor)
+        return cls(path, store, stored, networks)
 
     @classmethod
     def open(
@@ -151,99 +124,67 @@ class InstanceIndex:
         """
         path = Path(path)
         stored = manifest.read_manifest(path)
-        if descriptor is not None:
-            manifest.check_same(path, stored["descriptor"], descriptor.manifest(), "descriptor")
-        source = None
-        if detector is not None:
-            source = region_source("detect", detector)
-            regions = {"regions": stored["regions"], "detector": stored.get("detector")}
-            manifest.check_same(path, regions, source.manifest(), "regions")
-        return cls(path, Store(path), source, descriptor, device)
+        networks = Networks.given(path, stored, detector, descriptor, device)
+        return cls(path, Store(path), stored, networks)
 
     def close(self) -> None:
         """Close the files. The index cannot be used afterwards."""
-        self._state = None
+        self._snapshot = None
         self._store.close()
 
     def __enter__(self) -> InstanceIndex:
         """Return itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close it."""
         self.close()
 
     def __len__(self) -> int:
         """Return the number of images."""
-        return len(self._current().table.ids)
+        with self._reading() as snapshot:
+            return len(snapshot.table.ids)
 
     def __repr__(self) -> str:
         """Return its folder, images and vectors."""
-        table = self._current().table
-        size = f"{len(table.ids)} images, {table.counts.sum()} regions"
-        return f"InstanceIndex({str(self.path)!r}, {size})"
+        with self._reading() as snapshot:
+            counts = snapshot.table.counts
+        return f"InstanceIndex({str(self.path)!r}, {len(counts)} images, {counts.sum()} regions)"
 
     def __contains__(self, image: str | os.PathLike[str]) -> bool:
         """Whether it holds an image of this path."""
-        return _absolute(image) in set(self._current().table.paths)
+        return self._store.holds(absolute(image))
 
     @property
     def images(self) -> list[str]:
         """The paths of its images, in the order they were added."""
-        table = self._current().table
+        with self._reading() as snapshot:
+            table = snapshot.table
         return [table.paths[i] for i in np.argsort(table.ids)]
 
     @property
     def dim(self) -> int:
         """Length of its vectors as they are now; the whitening, once fitted, shortens them."""
-        self._current()
-        whitened: int = (
-            self.manifest["pca"] if self._whitening else self.manifest["descriptor"]["dim"]
-        )
-        return whitened
+        dim: int = self.manifest["pca"] if self.whitening else self.manifest["descriptor"]["dim"]
+        return dim
+
+    @property
+    def whitening(self) -> Whitening | None:
+        """What was fitted for `pca` when there were enough vectors; it never changes."""
+        if self._fitted is None and self.manifest["pca"] is not None:
+            content = self._store.get("whitening")
+            self._fitted = Whitening.from_bytes(content) if content else None
+        return self._fitted
 
     @property
     def descriptor(self) -> RegionDescriptor:
         """What describes queries; made when it is first asked for."""
-        if self._descriptor is None:
-            from claid_ext.descriptors import RegionDescriptor
-
-            recipe = self._recipe("descriptor")
-            descriptor = RegionDescriptor(**recipe, device=self._device)
-            manifest.check_same(
-                self.path, self.manifest["descriptor"], descriptor.manifest(), "descriptor"
-            )
-            self._descriptor = descriptor
-        return self._descriptor
+        return self._networks.descriptor
 
     @property
     def source(self) -> RegionSource:
         """What gives regions of images; made when it is first asked for."""
-        if self._source is None:
-            detector = None
-            if self.manifest["regions"] == "detect":
-                from claid_ext.detector import Detector
-
-                detector = Detector(**self._recipe("detector"), device=self._device)
-            source = region_source(self.manifest["regions"], detector)
-            if detector is not None:
-                stored = {key: self.manifest[key] for key in ("regions", "detector")}
-                manifest.check_same(self.path, stored, source.manifest(), "regions")
-            self._source = source
-        return self._source
-
-    def _recipe(self, of: str) -> dict[str, Any]:
-        recipe: dict[str, Any] | None = self.manifest["recipes"][of]
-        if recipe is None:
-            raise IndexMismatchError(
-                f"{self.path} was made with a {of} of your own: give it to InstanceIndex.open"
-            )
-        return recipe
+        return self._networks.source
 
     def add(
         self,
@@ -273,45 +214,60 @@ class InstanceIndex:
         if workers < 1 or batch_size < 1:
             raise ValueError(f"workers and batch_size must be at least 1: {workers}, {batch_size}")
         with writer_lock(self.path):
+            paths = [absolute(image) for image in images]
+            known = self._store.file_states()
             report = adding.add_images(
-                self, [_absolute(i) for i in images], workers, batch_size, progress
+                self, paths, known, workers=workers, batch_size=batch_size, progress=progress
             )
             self._settle(grown=True)
         return report
 
     def add_described(
-        self, path: str | os.PathLike[str], regions: Regions, vectors: NDArray[np.float32]
-    ) -> None:
-        """Add an image whose vectors are known already.
+        self, images: Iterable[tuple[str | os.PathLike[str], Regions, NDArray[np.floating[Any]]]]
+    ) -> int:
+        """Add images whose vectors are known already, in place of older ones of their paths.
+
+        They are taken one by one, and committed some thousand regions at a time: each wholly or not
+        at all, also when the process is killed. What was committed before an error is kept.
 
         Parameters
         ----------
-        path : what to call it; no file needs to be there.
-        regions : its R regions.
-        vectors : float32 (R, D) unit vectors, as the descriptor gives them.
+        images : of each its path (what to call it; no file needs to be there), its R regions, and
+            float (R, D) unit vectors, as the descriptor gives them.
+
+        Returns
+        -------
+        How many were added.
+
+        Raises
+        ------
+        IndexLockedError : another process is writing.
+        TypeError : vectors that are no floats.
+        ValueError : vectors of another shape, not finite, or of a length other than 1 or 0.
+        OSError : the disk is full, or the folder not writable.
         """
         with writer_lock(self.path):
-            self.put([(_absolute(path), regions, vectors)])
-
-    def file_states(self) -> dict[str, tuple[int, int]]:
-        """Return the (bytes, time of change) of each image's file when it was added."""
-        return self._store.file_states()
+            added = 0
+            for batch in adding.in_batches(images, self.manifest["descriptor"]["dim"]):
+                self.put(batch)
+                added += len(batch)
+            self._settle(grown=True)
+        return added
 
     def put(self, images: Sequence[tuple[str, Regions, NDArray[np.float32]]]) -> None:
-        """Add described images in one transaction; the caller holds the writer's lock."""
-        dim = self.manifest["descriptor"]["dim"]
-        self._current()
-        ready = []
-        for path, regions, vectors in images:
-            if vectors.shape != (len(regions), dim):
-                raise ValueError(
-                    f"vectors must be {(len(regions), dim)}, one a region, got {vectors.shape}"
-                )
-            ready.append((path, regions, self._whiten(vectors.astype(np.float32, copy=False))))
+        """Add checked images in one transaction; the caller holds the writer's lock.
+
+        The whitening is fitted as soon as there are as many vectors as it is ever fitted on, so
+        that a long `add` need not keep all of them at their full length.
+        """
+        whitening = self.whitening
         with self._store.transaction():
-            for path, regions, vectors in ready:
-                self._store.add(path, regions, vectors, adding.file_state(path))
-        self._state = None
+            for path, regions, vectors in images:
+                stored = whitening(vectors) if whitening else vectors
+                self._store.add(path, regions, stored, file_state(path))
+        if self._store.get("rows") >= WHITENING_ROWS:
+            self._fit_whitening()
+        self._snapshot = None
 
     def remove(self, image: str | os.PathLike[str]) -> None:
         """Remove an image.
@@ -322,9 +278,9 @@ class InstanceIndex:
         IndexLockedError : another process is writing.
         """
         with writer_lock(self.path), self._store.transaction():
-            if not self._store.remove(_absolute(image)):
+            if not self._store.remove(absolute(image)):
                 raise KeyError(f"{image} is not in the index {self.path}")
-        self._state = None
+        self._snapshot = None
 
     def compact(self) -> None:
         """Give back what removed images took, and take all vectors into the faiss index.
@@ -339,16 +295,16 @@ class InstanceIndex:
 
     def _settle(self, grown: bool) -> None:
         """Fit the whitening if it is time, then take rows into the faiss index likewise."""
-        self._current()
-        pca = self.manifest["pca"]
-        if pca is not None and self._whitening is None:
-            adding.fit_whitening(self._store, self.manifest["descriptor"]["dim"], pca)
-        self._state = None
-        self._current()
+        self._fit_whitening()
         renew_base(
             self.path, self._store, self.dim, self.manifest["factory"], whole=not grown, grown=grown
         )
-        self._state = None
+        self._snapshot = None
+
+    def _fit_whitening(self) -> None:
+        pca = self.manifest["pca"]
+        if pca is not None and self.whitening is None:
+            adding.fit_whitening(self._store, self.manifest["descriptor"]["dim"], pca)
 
     def search(
         self,
@@ -410,58 +366,29 @@ class InstanceIndex:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        state = self._current()
-        sizes = self._store.sizes(state.table) if min_size > 0 else None
-        scope = Scope(_chosen(state.table.paths, images), min_size, sizes)
-        whitened = [(self._whiten(np.atleast_2d(its)), all_of) for its, all_of in queries]
-        rankings = rank_images(whitened, k, self._store, state, scope)
-        found = sorted({best.image for ranking in rankings for best in ranking})
-        regions = self._store.regions(state.table.ids[found])
-        return [
-            [
-                _hit(best, state.table.paths[best.image], its, all_of)
-                for best in ranking
-                if (its := regions.get(int(state.table.ids[best.image]))) is not None
-            ]
-            for ranking, (_, all_of) in zip(rankings, queries, strict=True)
+        asked = [
+            (
+                check_vectors("a query's vectors", its, None, self.manifest["descriptor"]["dim"]),
+                all_of,
+            )
+            for its, all_of in queries
         ]
+        with self._reading() as snapshot:
+            whitening = self.whitening
+            if whitening:
+                asked = [(whitening(its), all_of) for its, all_of in asked]
+            sizes = self._store.sizes(snapshot.table) if min_size > 0 else None
+            scope = Scope(matching(snapshot.table.paths, images), min_size, sizes)
+            rankings = rank_images(asked, k, self._store, snapshot, scope)
+            return as_hits(rankings, [all_of for _, all_of in asked], self._store, snapshot.table)
 
-    def _whiten(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        return self._whitening(vectors) if self._whitening else vectors
-
-    def _current(self) -> State:
-        """Return the state of the index, read again if somebody has changed it."""
-        version = self._store.version()
-        if self._state is None or version != self._version:
-            content = self._store.get("whitening")
-            self._whitening = Whitening.from_bytes(content) if content else None
-            dim = self.manifest["pca"] if content else self.manifest["descriptor"]["dim"]
-            table = self._store.images()
-            vectors = Vectors(self.path, self._store, table, dim, self.manifest["probes"])
-            self._state = State(table, row_owners(table), vectors)
-            self._version = version
-        return self._state
-
-
-def _absolute(image: str | os.PathLike[str]) -> str:
-    return os.path.abspath(os.fspath(image))  # noqa: PTH100 (links are kept as they are)
-
-
-def _chosen(paths: list[str], images: ImageFilter | None) -> NDArray[np.bool_]:
-    if images is None:
-        return np.ones(len(paths), bool)
-    if callable(images):
-        return np.array([bool(images(path)) for path in paths], bool)
-    if isinstance(images, str):
-        return np.array([fnmatch.fnmatch(path, images) for path in paths], bool)
-    wanted = {_absolute(image) for image in images}
-    return np.array([path in wanted for path in paths], bool)
-
-
-def _hit(best: Best, path: str, regions: list[Stored], all_of: bool) -> Hit:
-    parts = tuple(
-        Hit(path, regions[region].box, float(score), regions[region].level)
-        for region, score in zip(best.regions.tolist(), best.scores.tolist(), strict=True)
-    )
-    top = max(parts, key=lambda part: part.score)
-    return Hit(path, top.box, best.score, top.level, parts if all_of else ())
+    @contextmanager
+    def _reading(self) -> Iterator[Snapshot]:
+        """Hold the state of the index still; read it again if somebody has changed it."""
+        with self._store.reading():
+            version = self._store.version()
+            if self._snapshot is None or version != self._version:
+                probes = self.manifest["probes"]
+                self._snapshot = Snapshot(self.path, self._store, self.dim, probes)
+                self._version = version
+            yield self._snapshot

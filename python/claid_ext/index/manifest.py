@@ -5,16 +5,68 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import claid_ext
 from claid_ext.errors import IndexMismatchError, InvalidIndexError
+from claid_ext.index.lock import FILE as LOCK_FILE
+from claid_ext.index.store import FILE as STORE_FILE
+from claid_ext.index.vectors import check_factory
 
-__all__ = ["check_same", "read_manifest", "write_manifest"]
+if TYPE_CHECKING:
+    from claid_ext.descriptors import RegionDescriptor
+    from claid_ext.regions import RegionSource
+
+__all__ = ["check_same", "clear_leftovers", "options", "read_manifest", "write_manifest"]
 
 FILE = "manifest.json"
+_LEFTOVERS = [f"{FILE}.part", *(STORE_FILE + end for end in ("", "-wal", "-shm", "-journal"))]
 _FORMAT = "claid_ext.InstanceIndex"
 _VERSION = 1
+
+
+def options(
+    source: RegionSource,
+    descriptor: RegionDescriptor,
+    factory: str,
+    pca: int | None,
+    probes: int,
+) -> dict[str, Any]:
+    """Check the options of an index and return them as the manifest holds them.
+
+    Raises
+    ------
+    ValueError : pca, probes or factory.
+    """
+    described = descriptor.manifest()
+    dim = described["dim"]
+    if pca is not None and not 1 <= pca <= dim:
+        raise ValueError(f"pca must be from 1 to the descriptor's {dim}, got {pca}")
+    if probes < 1:
+        raise ValueError(f"probes must be at least 1, got {probes}")
+    check_factory(factory, pca or dim)
+    return {
+        **source.manifest(),
+        "descriptor": described,
+        "recipes": {"descriptor": descriptor.recipe(), "detector": source.recipe()},
+        "factory": factory,
+        "pca": pca,
+        "probes": probes,
+    }
+
+
+def clear_leftovers(folder: Path) -> None:
+    """Remove what a process left that was killed before it wrote the manifest: no index yet.
+
+    Raises
+    ------
+    FileExistsError : the folder holds something else.
+    """
+    ours = {LOCK_FILE, *_LEFTOVERS}
+    if other := sorted(entry.name for entry in folder.iterdir() if entry.name not in ours):
+        raise FileExistsError(f"{folder} is not empty: it holds {other[0]}")
+    for name in _LEFTOVERS:
+        (folder / name).unlink(missing_ok=True)
 
 
 def write_manifest(folder: Path, options: dict[str, Any]) -> None:

@@ -13,24 +13,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.index.store import ImageTable, Store
-from claid_ext.index.vectors import Candidates, Vectors
+from claid_ext.index.query import Hit
+from claid_ext.index.snapshot import Snapshot
+from claid_ext.index.store import ImageTable, Store, Stored
+from claid_ext.index.vectors import Candidates
 
-__all__ = ["Best", "Scope", "State", "rank_images", "row_owners"]
+__all__ = ["Best", "Scope", "as_hits", "rank_images"]
 
 FIRST_ROWS = 64  # asked for at least in the first round
 ROWS_AN_IMAGE = 4  # asked for in the first round, times k
 APPROXIMATE_IMAGES = 4  # proposed before an approximate search ends, times k
 ROUNDING = 1e-5  # by what two ways of adding up a dot product may differ
 IMAGES_AT_ONCE = 5000  # scored together, to bound the memory of scoring all
-
-
-class State(NamedTuple):
-    """An index as it was at one moment; `owner` is each row's place in the table, -1 for none."""
-
-    table: ImageTable
-    owner: NDArray[np.int64]
-    vectors: Vectors
 
 
 class Scope(NamedTuple):
@@ -72,7 +66,7 @@ def rank_images(
     queries: list[tuple[NDArray[np.float32], bool]],
     k: int,
     store: Store,
-    state: State,
+    snapshot: Snapshot,
     scope: Scope,
 ) -> list[list[Best]]:
     """Rank images for each query; k of them, or all in scope if they are fewer.
@@ -82,14 +76,14 @@ def rank_images(
     queries : of each, float32 (B, dim) unit vectors, and whether all of its boxes are asked for
         (sum of the best scores) or any (maximum).
     k : how many distinct images.
-    store, state : of the index.
+    store, snapshot : of the index.
     scope : what may be found.
 
     Returns
     -------
     Of each query, best first; equal scores in the order the images were added.
     """
-    table, owner, vectors = state
+    table, owner, vectors = snapshot.table, snapshot.owner, snapshot.vectors
     allowed = _allowed_rows(owner, scope)
     most = int(allowed.sum())
     pending = [_Pending(boxes, together) for boxes, together in queries]
@@ -173,12 +167,25 @@ def _allowed_rows(owner: NDArray[np.int64], scope: Scope) -> NDArray[np.bool_]:
     return allowed
 
 
-def row_owners(table: ImageTable) -> NDArray[np.int64]:
-    """Return the place in the table of each row's image, int64 (rows,); -1 for removed ones."""
-    owner = np.full(table.rows, -1, np.int64)
-    images = np.repeat(np.arange(len(table.ids)), table.counts)
-    inside = np.arange(len(images)) - np.repeat(
-        np.cumsum(table.counts) - table.counts, table.counts
+def as_hits(
+    rankings: list[list[Best]], all_of: list[bool], store: Store, table: ImageTable
+) -> list[list[Hit]]:
+    """Return what rankings found with its paths, boxes and levels."""
+    found = np.array(sorted({best.image for ranking in rankings for best in ranking}), np.int64)
+    regions = store.regions(table.ids[found])
+    return [
+        [
+            _hit(best, table.paths[best.image], regions[int(table.ids[best.image])], together)
+            for best in ranking
+        ]
+        for ranking, together in zip(rankings, all_of, strict=True)
+    ]
+
+
+def _hit(best: Best, path: str, regions: list[Stored], all_of: bool) -> Hit:
+    parts = tuple(
+        Hit(path, regions[region].box, float(score), regions[region].level)
+        for region, score in zip(best.regions.tolist(), best.scores.tolist(), strict=True)
     )
-    owner[np.repeat(table.first, table.counts) + inside] = images
-    return owner
+    top = max(parts, key=lambda part: part.score)
+    return Hit(path, top.box, best.score, top.level, parts if all_of else ())

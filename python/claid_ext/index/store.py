@@ -131,6 +131,19 @@ class Store:
                     self._connection.execute("ROLLBACK")
                 raise
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Have all reads inside see one state, whatever another connection commits meanwhile."""
+        if self._connection.in_transaction:
+            yield
+            return
+        with self._errors():
+            self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
     def get(self, name: str) -> Any:
         """Return an entry of the state, None where there is none."""
         found = self._all("SELECT value FROM state WHERE name = ?", (name,))
@@ -152,6 +165,10 @@ class Store:
         numbers = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3)
         ids, first, count = np.ascontiguousarray(numbers.T)
         return ImageTable(ids, first, count, [row[3] for row in rows], int(self.get("rows")))
+
+    def holds(self, path: str) -> bool:
+        """Whether there is an image of this path."""
+        return bool(self._all("SELECT 1 FROM images WHERE path = ?", (path,)))
 
     def file_states(self) -> dict[str, tuple[int, int]]:
         """Return the (bytes, modified) that each image's file had when it was added."""

@@ -19,14 +19,22 @@ from numpy.typing import NDArray
 
 from claid_ext.index.store import ImageTable, Store
 
-__all__ = ["MAPPED_BYTES", "Candidates", "Vectors", "check_factory", "import_faiss"]
+__all__ = [
+    "MAPPED_BYTES",
+    "Candidates",
+    "Vectors",
+    "check_factory",
+    "check_vectors",
+    "import_faiss",
+]
 
 LEAST_BASE = 20_000  # rows; fewer are compared one by one in milliseconds
 GROWTH = 0.1  # share of the base that the tail may reach before it is taken in
 MAPPED_BYTES = 256 << 20  # base files over this are mapped instead of read
-TRAINING_ROWS = 200_000  # sample that a quantiser, or the whitening, is trained on
+TRAINING_ROWS = 200_000  # sample that a quantiser is trained on, unless it needs more
 ROWS_A_CENTROID = 39  # faiss warns below this
 PQ_CENTROIDS = 256  # of 8 bits, what product quantisers mostly have
+UNIT_LENGTH = 0.01  # by what a vector's length may differ from 1; float16 needs a part of it
 
 
 def import_faiss() -> Any:
@@ -51,6 +59,33 @@ def check_factory(factory: str, dim: int) -> Any:
     except RuntimeError as error:
         why = str(error).strip().rpartition("\n")[2]
         raise ValueError(f"factory {factory!r} for {dim} dimensions: {why}") from None
+
+
+def check_vectors(name: str, vectors: Any, rows: int | None, dim: int) -> NDArray[np.float32]:
+    """Return vectors as float32 (rows, dim); None for any number of rows, at least one.
+
+    Raises
+    ------
+    TypeError : they are no floats.
+    ValueError : another shape, values that are not finite, lengths other than 1 or 0.
+    """
+    given = np.asarray(vectors)
+    if given.dtype.kind != "f":
+        raise TypeError(f"{name} must be floats, got {given.dtype}")
+    if given.ndim == 1 and rows is None:
+        given = given[None]
+    wanted = (rows if rows is not None else max(1, given.shape[0]), dim)
+    if given.shape != wanted:
+        asked = f"({'B' if rows is None else rows}, {dim})"
+        raise ValueError(f"{name} must be {asked}, one a region, got {given.shape}")
+    ready: NDArray[np.float32] = given.astype(np.float32, copy=False)
+    length = np.sqrt(np.einsum("rd,rd->r", ready, ready))
+    if not np.isfinite(length).all():
+        raise ValueError(f"{name} must be finite, got {ready[~np.isfinite(length)][0]}")
+    # A region without any feature has no direction, and is described by zeros.
+    if (wrong := (np.abs(length - 1) > UNIT_LENGTH) & (length > 0)).any():
+        raise ValueError(f"{name} must be of length 1, got {length[wrong][0]:g}")
+    return ready
 
 
 class Candidates(NamedTuple):
@@ -166,18 +201,18 @@ def renew_base(
     grown : whether to wait until the tail has grown (`GROWTH`).
     """
     table = store.images()
-    base = None if whole else _read_base(folder, store, mapped=False)
+    base = None if whole else _read_base(folder, store)
     base_rows = base.ntotal if base is not None else 0
     in_tail = table.first >= base_rows
     tail = int(table.counts[in_tail].sum())
     if grown and (tail < LEAST_BASE if base is None else tail <= GROWTH * base_rows):
         return False
     if base is None:
-        base = check_factory(factory, dim)
-        if tail < max(rows_to_train(base), LEAST_BASE):
-            base = None
-        elif not base.is_trained:
-            base.train(sample_rows(store, table, dim, TRAINING_ROWS))
+        base = _new_base(store, table, dim, factory)
+    else:
+        base = _read_base(folder, store, mapped=False)  # a mapped one cannot grow
+        if base is None:  # it is damaged behind its head
+            return renew_base(folder, store, dim, factory, whole=True, grown=False)
     first = table.first.copy()
     first[in_tail] = base_rows + np.cumsum(table.counts[in_tail]) - table.counts[in_tail]
     table = table._replace(first=first, rows=base_rows + tail)
@@ -191,6 +226,18 @@ def renew_base(
         store.set("base", new_name)
     remove_stray_bases(folder, store)
     return True
+
+
+def _new_base(store: Store, table: ImageTable, dim: int, factory: str) -> Any:
+    """Make and train a base without rows; None where there are too few vectors for one."""
+    base = check_factory(factory, dim)
+    needed = rows_to_train(base)
+    if table.counts.sum() < max(needed, LEAST_BASE):
+        return None
+    if not base.is_trained:
+        # More than needed: samples are of whole images, and may hold some rows fewer than asked.
+        base.train(sample_rows(store, table, dim, max(TRAINING_ROWS, 2 * needed)))
+    return base
 
 
 def _add_rows(

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from claid_ext.index.vectors import import_faiss
 
-__all__ = ["LEAST_ROWS_A_DIM", "Whitening"]
+__all__ = ["LEAST_ROWS_A_DIM", "WHITENING_ROWS", "Whitening"]
 
 LEAST_ROWS_A_DIM = 4  # vectors for each dimension kept, below which nothing is fitted
+WHITENING_ROWS = 65_536  # vectors it is fitted on at most: 32 for each of 2048 dimensions
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,41 @@
+"""What images are called in an index, and which of them a pattern, a list or a function means."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ImageFilter", "absolute", "file_state", "matching"]
+
+ImageFilter = Callable[[str], bool] | str | Iterable[str | os.PathLike[str]]
+
+
+def absolute(image: str | os.PathLike[str]) -> str:
+    """Return the name that an index holds an image by."""
+    return os.path.abspath(os.fspath(image))  # noqa: PTH100 (links are kept as they are)
+
+
+def file_state(path: str) -> tuple[int, int]:
+    """Return a file's (bytes, time of change in ns), to know a changed one by; else zeros."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
+
+
+def matching(paths: list[str], images: ImageFilter | None) -> NDArray[np.bool_]:
+    """Return which of M paths are meant, bool (M,); None means all."""
+    if images is None:
+        return np.ones(len(paths), bool)
+    if callable(images):
+        return np.array([bool(images(path)) for path in paths], bool)
+    if isinstance(images, str):
+        return np.array([fnmatch.fnmatch(path, images) for path in paths], bool)
+    wanted = {absolute(image) for image in images}
+    return np.array([path in wanted for path in paths], bool)
