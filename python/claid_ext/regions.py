@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,23 +129,8 @@ class RegionSource:
 
     def recipe(self) -> dict[str, Any] | None:
         """Return the arguments that make the detector again; None without one, or of a module."""
-        from claid_ext.backbones import BACKBONES
-
-        if self.detector is None:
-            return None
-        backbone = self.detector.backbone
-        from_file = Path(backbone.weights).is_file()
-        if (
-            not from_file
-            and backbone.name not in BACKBONES
-            and not backbone.weights.startswith("hub:")
-        ):
-            return None
-        return {
-            "backbone": backbone.name,
-            "weights": backbone.weights if from_file else None,
-            **self.detector.detect_options,
-        }
+        backbone = self.detector.backbone.recipe() if self.detector else None
+        return {**backbone, **self.detector.detect_options} if self.detector and backbone else None
 
 
 def region_source(name: str = "detect", detector: Detector | None = None) -> RegionSource:

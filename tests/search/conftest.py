@@ -1,4 +1,4 @@
-"""A fake descriptor, so that tests of the index need no network, and made regions."""
+"""Descriptors and detectors without a hub: a fake one, small random ones, the real offline ones."""
 
 from __future__ import annotations
 
@@ -46,3 +46,25 @@ def photos(tmp_path):
         paths.append(folder / f"bild {i} ü.png")
         Image.fromarray(pixels).save(paths[-1])
     return paths
+
+
+@pytest.fixture(scope="session")
+def networks(tmp_path_factory):
+    """Options of the command line for timm's smallest networks, weights random, from local files.
+
+    Of "tokens" the detector's own features are the descriptor; of "conv" another network's.
+    """
+    torch = pytest.importorskip("torch")
+    timm = pytest.importorskip("timm")
+    folder = tmp_path_factory.mktemp("weights")
+    torch.manual_seed(0)
+    for name in ("test_vit", "test_efficientnet"):
+        torch.save(timm.create_model(name, num_classes=0).state_dict(), folder / f"{name}.pth")
+    detector = ["--backbone", "test_vit", "--weights", str(folder / "test_vit.pth")]
+    detector += ["--tau", "0.5", "--min-patches", "2"]
+    conv = ["test_efficientnet", "--descriptor-weights", str(folder / "test_efficientnet.pth")]
+
+    def options(descriptor="tokens"):
+        return [*detector, "--descriptor", *(conv if descriptor == "conv" else ["tokens"])]
+
+    return options

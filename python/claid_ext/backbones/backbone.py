@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Backbone", "load_backbone"]
 
+_AS_GIVEN = "as given"  # the weights of a module or callable
+
 
 class Backbone:
     """A network from images to patch features.
@@ -45,7 +47,7 @@ class Backbone:
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
         device: torch.device | str = "cpu",
-        weights: str = "as given",
+        weights: str = _AS_GIVEN,
         module: torch.nn.Module | None = None,
     ) -> None:
         """Wrap `tokens`, which maps (B, 3, h, w) to (B, N, D), N = (h / patch) (w / patch).
@@ -81,6 +83,16 @@ class Backbone:
                 digest.update(tensor.detach().cpu().float().contiguous().numpy().data)
             self._fingerprint = digest.hexdigest()[:16]
         return self._fingerprint
+
+    def recipe(self) -> dict[str, Any] | None:
+        """Return the arguments that load it again in any folder; None for a module or callable."""
+        if self.weights == _AS_GIVEN:
+            return None
+        of_file = not self.weights.startswith(("hub: ", "package: "))
+        return {
+            "backbone": self.name,
+            "weights": str(Path(self.weights).absolute()) if of_file else None,
+        }
 
     def preprocess(self, image: Image.Image) -> tuple[torch.Tensor, tuple[float, float]]:
         """Bring an RGB image to what `features` takes.
@@ -257,7 +269,7 @@ def _from_callable(backbone: Any, device: Any, patch_size: int | None) -> Backbo
     if module is not None and hasattr(module, "forward_intermediates"):
         if patch_size is not None:
             raise ValueError(f"patch_size is for a callable; {name} knows its own")
-        return _from_timm(name, module, None, device, "as given")
+        return _from_timm(name, module, None, device, _AS_GIVEN)
     if patch_size is None:
         raise ValueError("patch_size is needed with a callable backbone: the side of a patch")
     if isinstance(patch_size, bool) or not isinstance(patch_size, int) or patch_size < 1:

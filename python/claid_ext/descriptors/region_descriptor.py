@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RegionDescriptor"]
 
+_TOKENS = "tokens:"  # before a backbone's name
+
 
 class RegionDescriptor:
     """The descriptor of the paper's section IV: regions pooled from a network's feature map.
@@ -56,7 +58,8 @@ class RegionDescriptor:
         backbone : "resnet50" (the paper's), "resnet101", "vgg16", "efficientnet_lite0" (its weights
             come with the extra `[offline]`); the name of any timm model; a backbone of
             `claid_ext.backbones`, by name or loaded (give a detector's own, and one forward serves
-            both); or a torch module from normalised (B, 3, H, W) to maps (B, C, h, w).
+            both), or "tokens:NAME" for any ViT of timm; or a torch module from normalised
+            (B, 3, H, W) to maps (B, C, h, w).
         weights : None for the usual source; "hub"; "torchvision"; or a file, .pth or .safetensors,
             in torchvision's or timm's names, bare or within a training checkpoint (SwAV's, MoCo's).
         pooling : "mean", "max", "gem" (p = 3) over the box, or "mask": the mean over the region's
@@ -82,7 +85,7 @@ class RegionDescriptor:
         self.pooling = pooling
         self.batch_size = batch_size
         self._source = backbone if isinstance(backbone, str) else None
-        self._weights = None if weights is None else str(weights)
+        self._weights = _lasting(weights)
         self._dim: int | None = None
         self._checksum: str | None = None
 
@@ -148,17 +151,16 @@ class RegionDescriptor:
     def recipe(self) -> dict[str, Any] | None:
         """Return the arguments that make this descriptor again; None for one made of a module."""
         if isinstance(self.network, TokenNetwork):
-            name, layer = self.network.backbone.name, None
+            loaded = self.network.backbone.recipe()
+            network = loaded and {**loaded, "backbone": f"{_TOKENS}{loaded['backbone']}"}
         elif self._source is not None:
-            name, layer = self._source, list(self.network.layers)
+            network = {"backbone": self._source, "weights": self._weights}
         else:
+            network = None
+        if network is None:
             return None
-        return {
-            "backbone": name,
-            "weights": self._weights,
-            "pooling": self.pooling,
-            "layer": layer,
-        }
+        layer = list(self.network.layers) if isinstance(self.network, ConvNetwork) else None
+        return {**network, "pooling": self.pooling, "layer": layer}
 
     def _reuses_tokens(self, regions: Regions) -> bool:
         return isinstance(self.network, TokenNetwork) and regions.tokens is not None
@@ -185,12 +187,14 @@ def _network(
         raise ValueError(
             'descriptor "tokens" needs the detector\'s network: RegionDescriptor(detector.backbone)'
         )
-    if isinstance(backbone, str) and backbone not in BACKBONES:
+    tokens = isinstance(backbone, str) and (backbone in BACKBONES or backbone.startswith(_TOKENS))
+    if isinstance(backbone, str) and not tokens:
         return timm_network(backbone, weights, layers, device)
     if layers is not None:
         raise ValueError(f"layer is for networks with names in timm, got {layers!r}")
     if isinstance(backbone, str):
-        return TokenNetwork(load_backbone(backbone, weights=weights, device=device))
+        name = backbone.removeprefix(_TOKENS)
+        return TokenNetwork(load_backbone(name, weights=weights, device=device))
     if weights is not None:
         raise ValueError("weights are for a network given by name, this one has its own")
     if isinstance(backbone, Backbone):
@@ -200,6 +204,13 @@ def _network(
     raise TypeError(
         f"descriptor must be a name, a Backbone or a torch module, got {type(backbone).__name__}"
     )
+
+
+def _lasting(weights: str | Path | None) -> str | None:
+    """Name weights so that they are found again from another folder."""
+    if weights is None or weights in {"hub", "torchvision"}:
+        return None if weights is None else str(weights)
+    return str(Path(weights).absolute())
 
 
 def _check_size(picture: Image.Image, regions: Regions) -> None:
