@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,37 +30,44 @@ IMAGE_SUFFIXES = frozenset(
 )
 """What files in a folder are taken for images; a file named itself may have any name."""
 
-# Pillow reports a huge image by a warning, and the filters of warnings belong to all threads.
-_opening = threading.Lock()
+# Pillow reports by warnings, and their filters belong to all threads.
+_filters = threading.Lock()
+
+_ORIENTATION = 0x0112  # EXIF's tag
 
 
 def load_image(path: str | os.PathLike[str]) -> Image.Image:
     """Read an image file as 8-bit RGB, upright.
 
-    EXIF orientation is applied; of an animation the first frame is taken; transparency is laid on
-    white; CMYK is converted; 16 bits a channel are scaled to 8 (divided by 257), and 32-bit and
-    float pixels as `_to_8_bit` says. Colour profiles are not applied.
+    EXIF orientation is applied, where there is EXIF that can be read; of an animation the first
+    frame is taken; transparency is laid on white; CMYK is converted; 16 bits a channel are scaled
+    to 8 (divided by 257), and 32-bit and float pixels as `_to_8_bit` says. Colour profiles are not
+    applied.
 
     Raises
     ------
-    UnreadableImageError : the file is missing, empty, truncated, no image that Pillow knows, or
-        has more pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`, about 89 million).
+    UnreadableImageError : the file is missing, empty, truncated, a folder or a pipe, no image that
+        Pillow knows, or has more pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`, about
+        89 million).
     """
     try:
-        from PIL import Image, ImageOps, UnidentifiedImageError
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError("images need Pillow: pip install 'claid_ext[torch]'") from error
     path = Path(path)
     try:
-        if path.stat().st_size == 0:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for a writer
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+            raise UnreadableImageError(f"{path}: {what}, not an image file")
+        if status.st_size == 0:
             raise UnreadableImageError(f"{path}: the file is empty")
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with _silent():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path)
         with image:
             image.load()
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _upright_rgb(image)
     except UnreadableImageError:
         raise
     except FileNotFoundError:
@@ -92,7 +101,7 @@ def as_image(image: Any) -> Image.Image:
     """
     if isinstance(image, str | os.PathLike):
         return load_image(image)
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
@@ -103,59 +112,121 @@ def as_image(image: Any) -> Image.Image:
             raise ValueError(f"an image array must have pixels, got shape {image.shape}")
         return _to_rgb(Image.fromarray(np.ascontiguousarray(image)))
     if isinstance(image, Image.Image):
-        return _to_rgb(ImageOps.exif_transpose(image))
+        return _upright_rgb(image)
     raise TypeError(
         f"an image must be a path, a PIL image or a uint8 array, got {type(image).__name__}"
     )
 
 
-def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[Path]:
+def find_images(
+    paths: Sequence[str | os.PathLike[str]],
+    on_error: Callable[[str, OSError], None] | None = None,
+) -> list[Path]:
     """List the image files that files, folders and glob patterns stand for.
 
-    A file is taken whatever its name; in a folder and below it, every file whose suffix is one of
-    IMAGE_SUFFIXES and that is not hidden; a pattern (`*`, `?`, `[...]`, `**`) is tried where
-    nothing has that very name, and folders that it matches are searched as well.
+    A file is taken whatever its name; in a folder and below it, everything but folders whose suffix
+    is one of IMAGE_SUFFIXES and that is not hidden, also what `load_image` then refuses, such as a
+    link to nothing; links to folders are not followed there. A pattern (`*`, `?`, `[...]`, `**`) is
+    tried where nothing has that very name, and folders that it matches are searched as well.
+
+    Parameters
+    ----------
+    paths : files, folders, patterns.
+    on_error : called with one of `paths`, as given, and what is wrong with it: it stands for no
+        image, or holds a folder that cannot be listed. None: the error is raised.
 
     Returns
     -------
-    Sorted paths, each file once, written as they were given.
+    Sorted paths, each file once, by the first of its names, written as they were given.
 
     Raises
     ------
-    FileNotFoundError : naming the first of `paths` that stands for no image.
+    OSError : where there is no `on_error`; FileNotFoundError for what stands for no image.
     """
     if isinstance(paths, str | os.PathLike):
         paths = [paths]
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     for given in paths:
-        images = _images_at(os.fspath(given))
-        if not images:
+        wrong: list[OSError] = []
+        images = _images_at(os.fspath(given), wrong.append)
+        if not images and not wrong:
             what = "no image in the folder" if Path(given).is_dir() else "no such file or folder"
-            raise FileNotFoundError(f"{given}: {what}")
-        for image in images:
-            found.setdefault(image.resolve(), image)
+            wrong.append(FileNotFoundError(f"{given}: {what}"))
+        for error in wrong:
+            if on_error is None:
+                raise error
+            on_error(os.fspath(given), error)
+        for image in sorted(images):
+            found.setdefault(os.path.realpath(image), image)  # Path.resolve raises for a loop
     return sorted(found.values())
 
 
-def _images_at(given: str) -> list[Path]:
-    path = Path(given)
-    if path.is_dir():
-        return [
-            below
-            for below in path.rglob("*")
-            if below.suffix.lower() in IMAGE_SUFFIXES
-            and not any(part.startswith(".") for part in below.relative_to(path).parts)
-            and below.is_file()
-        ]
-    if path.is_file():
-        return [path]
-    matches = glob.glob(given, recursive=True) if glob.has_magic(given) else []  # noqa: PTH207 (Path.glob takes no absolute pattern)
+def _images_at(given: str, wrong: Callable[[OSError], None]) -> list[Path]:
+    if os.path.isdir(given):  # noqa: PTH112 (Path.is_dir raises where it may not look)
+        return list(_images_below(given, wrong))
+    try:
+        os.lstat(given)
+    except (FileNotFoundError, NotADirectoryError):
+        matches = glob.glob(given, recursive=True) if glob.has_magic(given) else []  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    except OSError as error:
+        wrong(type(error)(f"{given}: {error.strerror}"))
+        return []
+    else:
+        return [Path(given)]
     return [
         image
         for match in matches
         if Path(match).is_dir() or Path(match).suffix.lower() in IMAGE_SUFFIXES
-        for image in _images_at(match)
+        for image in _images_at(match, wrong)
     ]
+
+
+def _images_below(given: str, wrong: Callable[[OSError], None]) -> Iterator[Path]:
+    def cannot_list(error: OSError) -> None:
+        wrong(type(error)(f"{error.filename}: the folder cannot be listed: {error.strerror}"))
+
+    for folder, folders, files in os.walk(given, onerror=cannot_list):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in files:
+            path = Path(folder, name)
+            if path.suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):
+                yield path
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Let no warning out."""
+    with _filters, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    rgb = _to_rgb(_upright(image))
+    rgb.info.clear()  # EXIF would turn it again
+    return rgb
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn a loaded image as its EXIF says; EXIF that cannot be read says nothing."""
+    from PIL.Image import Transpose
+
+    try:
+        with _silent():
+            orientation = image.getexif().get(_ORIENTATION)
+    except Exception:  # Pillow's parser of EXIF raises whatever it runs into
+        orientation = None
+    turns: dict[Any, Transpose] = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(orientation)
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

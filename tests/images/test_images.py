@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -100,7 +101,32 @@ def test_exif_orientation_is_applied(tmp_path: Path, orientation: int) -> None:
         7: _steps()[::-1, ::-1].T,
         8: _steps()[:, ::-1].T,
     }[orientation]
-    assert np.array_equal(np.asarray(load_image(tmp_path / "a.png"))[..., 0], turned)
+    loaded = load_image(tmp_path / "a.png")
+    assert np.array_equal(np.asarray(loaded)[..., 0], turned)
+    assert np.array_equal(np.asarray(as_image(loaded)), np.asarray(loaded)), "not turned again"
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize(
+    ("exif", "size"),
+    [
+        (b"\xff" * 30, (30, 20)),
+        (b"MM\0*\0\0", (30, 20)),
+        (b"MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\2" + b"6\0\0\0" + bytes(4), (30, 20)),
+        # Turned, and a second tag that points behind the end.
+        (
+            b"MM\0*\0\0\0\x08\0\2\1\x12\0\3\0\0\0\1\0\6\0\0"
+            b"\1\x0e\0\2\0\0\x20\0\0\0\x20\0" + bytes(4),
+            (20, 30),
+        ),
+    ],
+    ids=["junk", "cut", "words", "beyond"],
+)
+def test_damaged_exif_does_not_cost_the_image(
+    tmp_path: Path, suffix: str, exif: bytes, size: tuple[int, int]
+) -> None:
+    Image.fromarray(_steps()).save(tmp_path / f"a{suffix}", exif=b"Exif\0\0" + exif)
+    assert load_image(tmp_path / f"a{suffix}").size == size
 
 
 def test_names_beyond_ascii(tmp_path: Path) -> None:
@@ -138,8 +164,49 @@ def test_truncated_files(tmp_path: Path, suffix: str) -> None:
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(UnreadableImageError, match=r"none\.jpg: there is no such file"):
         load_image(tmp_path / "none.jpg")
-    with pytest.raises(UnreadableImageError, match=str(tmp_path.name)):
+    with pytest.raises(UnreadableImageError, match=f"{tmp_path.name}: a folder, not an image"):
         load_image(tmp_path)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes and links have other names there")
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe is not waited for; links to nothing and round in circles are listed, then refused."""
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "circle.jpg").symlink_to("circle.jpg")
+    (tmp_path / "nowhere.jpg").symlink_to("gone.jpg")
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "folder.jpg" / "around").symlink_to(tmp_path)
+    Image.new("RGB", (3, 2)).save(tmp_path / "folder.jpg" / "a.png")
+    names = ["circle.jpg", "folder.jpg/a.png", "nowhere.jpg", "pipe.jpg"]
+    assert find_images([tmp_path]) == [tmp_path / name for name in names]
+    for name, why in [
+        ("pipe.jpg", "a pipe or a device, not an image file"),
+        ("circle.jpg", "symbolic links"),
+        ("nowhere.jpg", "there is no such file"),
+    ]:
+        assert find_images([tmp_path / name]) == [tmp_path / name]
+        with pytest.raises(UnreadableImageError, match=rf"{name}: .*{why}"):
+            load_image(tmp_path / name)
+
+
+def test_links_to_one_image_are_one_image(tmp_path: Path) -> None:
+    Image.new("RGB", (3, 2)).save(tmp_path / "b.png")
+    for name in ("c.png", "a.png"):
+        (tmp_path / name).symlink_to("b.png")
+    assert find_images([tmp_path]) == [tmp_path / "a.png"]
+    assert find_images([tmp_path / "c.png", tmp_path]) == [tmp_path / "c.png"]
+
+
+def test_every_path_that_is_wrong_is_told(photos: Path) -> None:
+    (photos / "empty").mkdir()
+    told: list[tuple[str, str]] = []
+    given = [str(photos / "none.jpg"), str(photos / "a.jpg"), str(photos / "empty")]
+    found = find_images(given, on_error=lambda path, error: told.append((path, str(error))))
+    assert found == [photos / "a.jpg"]
+    assert told == [
+        (given[0], f"{given[0]}: no such file or folder"),
+        (given[2], f"{given[2]}: no image in the folder"),
+    ]
 
 
 @pytest.mark.parametrize("limit", [1000, 1999])

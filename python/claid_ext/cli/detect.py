@@ -82,11 +82,7 @@ def _inputs(paths: list[str], output: Path, failures: list[str]) -> Iterator[tup
     seen = set()
     own = output.resolve()
     for given in paths:
-        try:
-            images = find_images([given])
-        except FileNotFoundError as error:
-            failures.append(str(error))
-            continue
+        images = find_images([given], on_error=lambda _, error: failures.append(str(error)))
         base = _base(given)
         for image in images:
             target = image.resolve()

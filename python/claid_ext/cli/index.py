@@ -44,12 +44,10 @@ def run(args: argparse.Namespace) -> int:
     """Do the command. Returns 0, or 1 where a photo could not be used; the others are in then."""
     from claid_ext.images import find_images
 
-    photos, missing = [], []
-    for given in args.photos:
-        try:
-            photos += find_images([given])
-        except OSError as error:
-            missing.append((given, str(error)))
+    missing: list[tuple[str, str]] = []
+    photos = find_images(
+        args.photos, on_error=lambda given, error: missing.append((given, str(error)))
+    )
     if not photos:
         raise FileNotFoundError("; ".join(why for _, why in missing))
     with _open(args) as index:
@@ -61,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
             f"{args.output}: {report.added} added ({report.added / seconds:.1f} images/s), "
             f"{report.present} there before, {len(failed)} failed; {len(index)} images in all"
         )
-    for _, why in failed:
-        print(why, file=sys.stderr)
+    for path, why in failed:
+        print(why if path in why else f"{path}: {why}", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,12 +51,13 @@ def run(args: argparse.Namespace) -> int:
     query = Query(args.query, args.box, all_of=args.all_of)
     with InstanceIndex.open(args.index, device=args.device) as index:
         hits = index.search(query, args.k, min_size=args.min_size, images=args.images)[0]
-    if args.draw is not None:
-        sheet = report.contact_sheet(query, hits)
-        write_whole(args.draw, lambda path: sheet.save(path, format="PNG"))
-    if args.html is not None:
-        page = report.html_report(query, hits)
-        write_whole(args.html, lambda path: path.write_text(page, encoding="utf-8"))
+    # Both are made before either is written: what fails leaves no files behind.
+    sheet = None if args.draw is None else report.contact_sheet(query, hits)
+    page = None if args.html is None else report.html_report(query, hits)
+    if sheet is not None:
+        write_whole(args.draw, partial(sheet.save, format="PNG"))
+    if page is not None:
+        write_whole(args.html, partial(Path.write_text, data=page, encoding="utf-8"))
     results = [
         {"image": hit.image, "box": list(hit.box), "score": hit.score, "level": hit.level}
         for hit in hits

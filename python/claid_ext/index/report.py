@@ -41,7 +41,8 @@ def contact_sheet(query: Query, hits: Sequence[Hit]) -> Image.Image:
         left, top = GAP + number % columns * across, GAP + number // columns * down
         sheet.paste(tile, (left + (TILE - tile.width) // 2, top + (TILE - tile.height) // 2))
         for line, text in enumerate(lines):
-            printable = text.encode("ascii", "replace").decode()[-36:]
+            # The font has no more than these.
+            printable = "".join(c if " " <= c <= "~" else "?" for c in text)[-36:]
             pen.text((left, top + TILE + 2 + 15 * line), printable, "black", font)
     return sheet
 
@@ -73,7 +74,8 @@ def _tiles(query: Query, hits: Sequence[Hit]) -> list[tuple[Image.Image, tuple[s
     picture = as_image(query.image)
     boxes = query_boxes(query, (picture.height, picture.width)).tolist()
     named = isinstance(query.image, str | Path)
-    name = Path(query.image).name if named else "from memory"
+    # A name that is no valid text could not be written into a page.
+    name = Path(query.image).name.encode(errors="replace").decode() if named else "from memory"
     tiles = [(_tile(picture, boxes, _QUERY_COLOUR), ("query", name))]
     for rank, hit in enumerate(hits, 1):
         found = [part.box for part in hit.parts] or [hit.box]
