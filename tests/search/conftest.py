@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 DIM = 8
+SIZE = (160, 120)
+THING = (40, 30, 110, 80)
 
 
 class FakeDescriptor:
@@ -68,3 +72,118 @@ def networks(tmp_path_factory):
         return [*detector, "--descriptor", *(conv if descriptor == "conv" else ["tokens"])]
 
     return options
+
+
+def made_picture(seed=0, size=SIZE, box=THING):
+    """An RGB picture: dark noise, and a bright striped thing in `box`."""
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    width, height = size
+    pixels = rng.integers(0, 60, (height, width, 3))
+    x0, y0, x1, y1 = box
+    stripes = (np.arange(x0, x1) // 4 % 2 * 80 + 120)[None, :, None]
+    pixels[y0:y1, x0:x1] = stripes + rng.integers(0, 55, 3)
+    return Image.fromarray(pixels.astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def picture():
+    return made_picture
+
+
+@pytest.fixture
+def claid(tmp_path, networks, capsys, monkeypatch):
+    """Run `claid ARGUMENTS` in tmp_path; returns the exit status, stdout and stderr.
+
+    `index` gets the small networks and the index `things`.
+    """
+    from claid_ext.cli import main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(command, *arguments):
+        given = [str(argument) for argument in arguments]
+        if command == "index":
+            given += ["-o", "things", *networks()]
+        capsys.readouterr()
+        status = main([command, *given])
+        printed = capsys.readouterr()
+        assert "Traceback" not in printed.out + printed.err
+        return status, printed.out, printed.err
+
+    return run
+
+
+@pytest.fixture
+def things(claid, picture, tmp_path):
+    """The folder of an index of three good photos."""
+    (tmp_path / "photos").mkdir()
+    for seed in range(3):
+        picture(seed).save(tmp_path / "photos" / f"{seed}.png")
+    assert claid("index", "photos")[0] == 0
+    return tmp_path / "things"
+
+
+@pytest.fixture
+def results(claid):
+    """Run `claid search ARGUMENTS --json`, which must succeed, and return the results."""
+
+    def run(*arguments):
+        status, out, err = claid("search", *arguments, "--json")
+        assert (status, err) == (0, "")
+        return json.loads(out)["results"]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def real_detector():
+    """focus_vits14, with the tokens of each detection."""
+    for module in ("torch", "timm", "onnx", "skimage"):
+        pytest.importorskip(module)
+    from claid_ext import Detector
+    from claid_ext.errors import WeightsUnavailableError
+
+    try:
+        return Detector("focus_vits14", keep_features=True)
+    except WeightsUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def real_descriptor():
+    """efficientnet_lite0, as it is by default."""
+    for module in ("torch", "timm"):
+        pytest.importorskip(module)
+    from claid_ext import RegionDescriptor
+    from claid_ext.errors import WeightsUnavailableError
+
+    try:
+        return RegionDescriptor("efficientnet_lite0")
+    except WeightsUnavailableError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def cup_on_cat(tmp_path):
+    """A query of a cup, its box; a folder of photos, the one with the cup in it, and where.
+
+    It has 0.7 times the size that it has in the query, and hides half of a cat.
+    """
+    pytest.importorskip("skimage")
+    from claid_ext.images import load_image
+    from claid_ext.offline import package_file
+
+    def photo(name):
+        return load_image(package_file("scikit-image", f"skimage/data/{name}"))
+
+    box = (80, 18, 478, 388)
+    cup, cat = photo("coffee.png"), photo("chelsea.png")
+    cup.save(tmp_path / "query.png")
+    (photos := tmp_path / "photos").mkdir()
+    cat.save(photos / "cat.png")
+    photo("rocket.jpg").save(photos / "rocket.png")
+    cat.paste(cup.crop(box).resize((279, 259)), (152, 10))
+    cat.save(photos / "both.png")
+    return tmp_path / "query.png", box, photos, photos / "both.png", (152, 10, 431, 269)
