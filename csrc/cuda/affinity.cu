@@ -1,8 +1,9 @@
 // The affinity matrix (Eq. 5) on the int8 tensor cores: products, compared and packed to bits as
 // they leave the accumulators. Half the tiles are computed, the other half is their transpose.
 #include "cuda/affinity.cuh"
-#include "cuda/check.hpp"
 #include "cuda/kernels.hpp"
+#include "cuda/launch.cuh"
+#include "cuda/ptx.cuh"
 
 namespace claid::cuda {
 namespace {
@@ -17,60 +18,42 @@ constexpr unsigned kWarp = 0xFFFFFFFF;
 // 32 banks once.
 using StepRows = Words[kTile][kPieces];
 
-// Copies of 16 bytes to shared memory that go on while others are worked on; where the device has
-// none, they are done at once.
+// Copies to shared memory that go on while others are worked on; where the device has none, they
+// are done at once.
 __device__ void copy_async(Words& to, const Words& from) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(
-                     static_cast<unsigned>(__cvta_generic_to_shared(&to))),
-                 "l"(__cvta_generic_to_global(&from))
-                 : "memory");
+    copy_async_16(&to, &from);
 #else
     to = from;
 #endif
 }
 __device__ void end_of_stage() {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.commit_group;" ::: "memory");
+    end_copy_group();
 #endif
 }
 // Waits until at most the newest stage is still on its way.
 __device__ void wait_for_stage() {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.wait_group 1;" ::: "memory");
+    wait_for_copy_groups<1>();
 #endif
 }
 
 // sum += A B for 16 x 32 bytes by 32 x 8. Before compute capability 8.0 in four parts, whose lanes
 // hold the same elements.
+template <Bytes kA, Bytes kB>
+__device__ void mma(std::int32_t (&sum)[kMmaValues], const std::uint32_t (&a)[4],
+                    const std::uint32_t (&b)[2]) {
 #if __CUDA_ARCH__ >= 800
-#define CLAID_MMA(name, types)                                                         \
-    __device__ void name(std::int32_t (&sum)[kMmaValues], const std::uint32_t (&a)[4], \
-                         const std::uint32_t (&b)[2]) {                                \
-        asm("mma.sync.aligned.m16n8k32.row.col.s32." types                             \
-            ".s32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"     \
-            : "+r"(sum[0]), "+r"(sum[1]), "+r"(sum[2]), "+r"(sum[3])                   \
-            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));       \
-    }
+    mma_16x8x32<kA, kB>(sum, a, b);
 #else
-#define CLAID_MMA(name, types)                                                         \
-    __device__ void name(std::int32_t (&sum)[kMmaValues], const std::uint32_t (&a)[4], \
-                         const std::uint32_t (&b)[2]) {                                \
-        for (int half = 0; half < 2; ++half) {                                         \
-            for (int k = 0; k < 2; ++k) {                                              \
-                asm("mma.sync.aligned.m8n8k16.row.col.s32." types                      \
-                    ".s32 {%0, %1}, {%2}, {%3}, {%0, %1};"                             \
-                    : "+r"(sum[2 * half]), "+r"(sum[2 * half + 1])                     \
-                    : "r"(a[2 * k + half]), "r"(b[k]));                                \
-            }                                                                          \
-        }                                                                              \
+    for (int half = 0; half < 2; ++half) {
+        for (int k = 0; k < 2; ++k) {
+            mma_8x8x16<kA, kB>(sum[2 * half], sum[2 * half + 1], a[2 * k + half], b[k]);
+        }
     }
 #endif
-CLAID_MMA(mma_high_high, "s8.s8")
-CLAID_MMA(mma_high_low, "s8.u8")
-CLAID_MMA(mma_low_high, "u8.s8")
-CLAID_MMA(mma_low_low, "u8.u8")
-#undef CLAID_MMA
+}
 
 // The sums of a warp tile, by mma tile and lane.
 struct Sums {
@@ -96,10 +79,10 @@ __device__ void multiply_step(const StepRows& a_rows, const StepRows& b_rows, st
         const LaneHalves b = split(b_rows[first_b + operand_row(j, lane)][lane % kPieces]);
 #pragma unroll
         for (std::uint32_t i = 0; i < kMmaRows; ++i) {
-            mma_high_high(sums.high[i][j], a_high[i], b.high);
-            mma_high_low(sums.middle[i][j], a_high[i], b.low);
-            mma_low_high(sums.middle[i][j], a_low[i], b.high);
-            mma_low_low(sums.low[i][j], a_low[i], b.low);
+            mma<Bytes::s8, Bytes::s8>(sums.high[i][j], a_high[i], b.high);
+            mma<Bytes::s8, Bytes::u8>(sums.middle[i][j], a_high[i], b.low);
+            mma<Bytes::u8, Bytes::s8>(sums.middle[i][j], a_low[i], b.high);
+            mma<Bytes::u8, Bytes::u8>(sums.low[i][j], a_low[i], b.low);
         }
     }
 }
@@ -237,8 +220,8 @@ __global__ void __launch_bounds__(kThreads, 1)
 
 void launch_affinity(const Group& group, std::int32_t threshold, cudaStream_t stream) {
     const dim3 blocks(tile_count(group.most_padded / kTile), group.count);
-    affinity_kernel<<<blocks, kThreads, 0, stream>>>(group.images, group.first, threshold);
-    check_launch("affinity_kernel");
+    launch("affinity_kernel", affinity_kernel, {blocks, kThreads}, stream, group.images,
+           group.first, threshold);
 }
 
 }  // namespace claid::cuda

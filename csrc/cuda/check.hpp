@@ -17,6 +17,4 @@ inline void check(cudaError_t result, const char* what) {
     throw CudaError(std::string(what) + ": " + cudaGetErrorString(result));
 }
 
-inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel); }
-
 }  // namespace claid::cuda

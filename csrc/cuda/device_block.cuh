@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cuda/block.cuh"
+#include "cuda/ptx.cuh"
 
 namespace claid::cuda {
 
@@ -82,18 +83,9 @@ class DeviceBlock {
 
     // Across blocks: what was written before release is seen after an acquire that reads its value.
     __device__ static void release(std::uint32_t& flag, std::uint32_t value) {
-        asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(__cvta_generic_to_global(&flag)),
-                     "r"(value)
-                     : "memory");
+        store_release(flag, value);
     }
-    __device__ static std::uint32_t acquire(std::uint32_t& flag) {
-        std::uint32_t value;
-        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];"
-                     : "=r"(value)
-                     : "l"(__cvta_generic_to_global(&flag))
-                     : "memory");
-        return value;
-    }
+    __device__ static std::uint32_t acquire(std::uint32_t& flag) { return load_acquire(flag); }
     __device__ static void pause() { __nanosleep(kPauseNanoseconds); }
 
   private:

@@ -1,9 +1,9 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include "cuda/check.hpp"
 #include "cuda/device_block.cuh"
 #include "cuda/kernels.hpp"
+#include "cuda/launch.cuh"
 #include "cuda/q15.cuh"
 
 namespace claid::cuda {
@@ -110,13 +110,13 @@ __global__ void __launch_bounds__(kBlockThreads)
 
 void launch_quantise(const Group& group, std::uint64_t* not_finite, cudaStream_t stream) {
     const dim3 blocks(group.most_padded / kRowsPerBlock, group.count);
-    quantise_kernel<<<blocks, kQuantiseThreads, 0, stream>>>(group.images, group.first, not_finite);
-    check_launch("quantise_kernel");
+    launch("quantise_kernel", quantise_kernel, {blocks, kQuantiseThreads}, stream, group.images,
+           group.first, not_finite);
 }
 
 void launch_high_energy(const Group& group, cudaStream_t stream) {
-    high_energy_kernel<<<group.count, kBlockThreads, 0, stream>>>(group.images, group.first);
-    check_launch("high_energy_kernel");
+    launch("high_energy_kernel", high_energy_kernel, {group.count, kBlockThreads}, stream,
+           group.images, group.first);
 }
 
 }  // namespace claid::cuda

@@ -1,6 +1,6 @@
-#include "cuda/check.hpp"
 #include "cuda/device_block.cuh"
 #include "cuda/kernels.hpp"
+#include "cuda/launch.cuh"
 #include "cuda/tree.cuh"
 
 namespace claid::cuda {
@@ -34,10 +34,9 @@ __global__ void __launch_bounds__(kRootThreads)
 
 __global__ void __launch_bounds__(kBlockThreads)
     tree_kernel(Work work, Options options, std::byte* global, std::size_t scratch_bytes) {
-    extern __shared__ Ints dynamic[];
     __shared__ Shared shared;
-    std::byte* const scratch = global != nullptr ? global + blockIdx.x * scratch_bytes
-                                                 : reinterpret_cast<std::byte*>(dynamic);
+    std::byte* const scratch =
+        global != nullptr ? global + blockIdx.x * scratch_bytes : dynamic_shared<std::byte>();
     DeviceBlock block;
     Grower<DeviceBlock>(block, shared, work, options, scratch).run();
 }
@@ -64,12 +63,11 @@ std::uint32_t tree_blocks(int device, std::size_t scratch_bytes) {
 
 void launch_trees(const Group& group, const Work& work, const Options& options,
                   const TreeLaunch& launch, cudaStream_t stream) {
-    queue_roots_kernel<<<1, kRootThreads, 0, stream>>>(work, group.first, group.count);
-    check_launch("queue_roots_kernel");
+    cuda::launch("queue_roots_kernel", queue_roots_kernel, {1, kRootThreads}, stream, work,
+                 group.first, group.count);
     const std::size_t dynamic = launch.global == nullptr ? launch.scratch_bytes : 0;
-    tree_kernel<<<launch.blocks, kBlockThreads, dynamic, stream>>>(work, options, launch.global,
-                                                                   launch.scratch_bytes);
-    check_launch("tree_kernel");
+    cuda::launch("tree_kernel", tree_kernel, {launch.blocks, kBlockThreads, dynamic}, stream, work,
+                 options, launch.global, launch.scratch_bytes);
 }
 
 }  // namespace claid::cuda
