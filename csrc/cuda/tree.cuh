@@ -4,7 +4,10 @@
 // The queue is the array of records itself. A block without work draws the next number and waits
 // for that record, or for the end. `pending` counts the records that are published and not yet
 // done with; parts are counted before the whole is counted off, so that it is 0 only at the end,
-// and a block that waits never keeps another from working.
+// and a block that waits never keeps another from working; no block needs another to be resident.
+// Where room runs out, records may be numbered that are never published, and all blocks could come
+// to wait for those while published ones have larger numbers: then all stop, for the host begins
+// anew with more room.
 #pragma once
 
 #include <cstddef>
@@ -44,6 +47,7 @@ class Grower {
                 return record;
             }
             if (block_.acquire(work_.counters->pending) == 0) return kNoRecord;
+            if (block_.acquire(work_.counters->overflow) != 0) return kNoRecord;
         }
     }
 

@@ -10,26 +10,10 @@
 #include "claid/tree.hpp"
 #include "cuda/decompose.hpp"
 #include "random_features.hpp"
+#include "same_tree.hpp"
 
 namespace claid::test {
 namespace {
-
-bool same(const RegionTree& a, const RegionTree& b) {
-    if (a.cuts != b.cuts || a.moves != b.moves || a.offsets != b.offsets ||
-        a.members != b.members || a.regions.size() != b.regions.size()) {
-        return false;
-    }
-    for (std::size_t r = 0; r < a.regions.size(); ++r) {
-        const Region &x = a.regions[r], &y = b.regions[r];
-        if (x.parent != y.parent || x.level != y.level || x.size != y.size || x.dummy != y.dummy ||
-            std::memcmp(&x.connectivity, &y.connectivity, sizeof x.connectivity) != 0 ||
-            std::memcmp(&x.dominance, &y.dominance, sizeof x.dominance) != 0 ||
-            std::memcmp(x.box, y.box, sizeof x.box) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
 
 void compare(const std::vector<Picture>& pictures, const Options& options) {
     std::vector<Features> features;

@@ -1,29 +1,13 @@
 // The CUDA backend's tree, grown on the host by the algorithms that its kernels run, against the
 // CPU's, field by field and bit by bit.
-#include <cstring>
-
 #include "check.hpp"
 #include "claid/tree.hpp"
 #include "host_cuda.hpp"
 #include "random_features.hpp"
+#include "same_tree.hpp"
 
 namespace claid::test {
 namespace {
-
-bool same_bits(double a, double b) { return std::memcmp(&a, &b, sizeof a) == 0; }
-
-bool same(const Region& a, const Region& b) {
-    return a.parent == b.parent && a.level == b.level && a.size == b.size &&
-           same_bits(a.connectivity, b.connectivity) && same_bits(a.dominance, b.dominance) &&
-           a.dummy == b.dummy && std::equal(std::begin(a.box), std::end(a.box), b.box);
-}
-
-bool same(const RegionTree& a, const RegionTree& b) {
-    return a.cuts == b.cuts && a.moves == b.moves && a.offsets == b.offsets &&
-           a.members == b.members &&
-           std::equal(a.regions.begin(), a.regions.end(), b.regions.begin(), b.regions.end(),
-                      [](const Region& x, const Region& y) { return same(x, y); });
-}
 
 RegionTree on_cpu(const Picture& picture, const Options& options) {
     return decompose(picture.features(), options, *scalar_kernels(), 1);

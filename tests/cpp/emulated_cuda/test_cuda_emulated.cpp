@@ -1,0 +1,270 @@
+// The whole CUDA backend, kernels and host, on the emulated device, against the CPU's trees, field
+// by field and bit by bit.      claid_cuda_emulated_..._test [ROUNDS]     more rounds: other seeds
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "check.hpp"
+#include "claid/tree.hpp"
+#include "cuda/decompose.hpp"
+#include "device.hpp"
+#include "grid.hpp"
+#include "random_features.hpp"
+#include "same_tree.hpp"
+
+namespace claid::test {
+namespace {
+
+constexpr Kind kKinds[] = {Kind::blobs, Kind::noise, Kind::ties, Kind::constant, Kind::zeros};
+constexpr Grid kGrids[] = {{1, 1}, {1, 2}, {2, 1}, {1, 40}, {40, 1}, {8, 16}, {12, 11}, {16, 19}};
+constexpr std::size_t kDims[] = {1, 8, 31, 32, 33, 70};
+
+Options options_of(std::uint32_t variant) {
+    Options options;
+    options.min_patches = variant % 3 == 0 ? 15 : 2 + variant % 5;
+    options.seed = variant * 0x9E3779B97F4A7C15;
+    options.start = variant % 4 == 3 ? Start::random : Start::seeds;
+    options.rules = variant % 5 == 4 ? Rules::released : Rules::paper;
+    options.tau = variant % 7 == 6 ? -0.1 : 0.2;
+    options.max_passes = variant % 11 == 10 ? 1 : 500;
+    return options;
+}
+
+cuda::FeatureView view_of(const Picture& made) {
+    cuda::FeatureView view;
+    view.values = made.values.data();
+    view.on_host = 1;
+    view.dims = made.dims;
+    view.grid = made.grid;
+    view.row_stride = static_cast<std::int64_t>(made.dims);
+    return view;
+}
+
+// Features that float16 and bfloat16 hold exactly, so that all types must give one tree.
+void make_exact(Picture& made) {
+    for (float& x : made.values) x = std::round(std::fmax(-7.F, std::fmin(7.F, x)) * 8) / 8;
+}
+
+std::uint16_t to_bfloat16(float x) {
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &x, sizeof bits);
+    return static_cast<std::uint16_t>(bits >> 16);
+}
+std::uint16_t to_float16(float x) {
+    if (x == 0) return 0;
+    int exponent = 0;
+    const float fraction = std::frexp(std::fabs(x), &exponent);  // in [1/2, 1)
+    const auto digits = static_cast<unsigned>(fraction * 2048) & 1023U;
+    return static_cast<std::uint16_t>((x < 0 ? 0x8000U : 0U) |
+                                      static_cast<unsigned>(exponent + 14) << 10 | digits);
+}
+
+void put(std::byte* to, cuda::Real type, float x) {
+    const double wide = x;
+    const std::uint16_t half = type == cuda::Real::bfloat16 ? to_bfloat16(x) : to_float16(x);
+    switch (type) {
+        case cuda::Real::float64:
+            return void(std::memcpy(to, &wide, sizeof wide));
+        case cuda::Real::float32:
+            return void(std::memcpy(to, &x, sizeof x));
+        default:
+            return void(std::memcpy(to, &half, sizeof half));
+    }
+}
+
+// Features in the device's memory, of any type, rows or columns apart.
+class OnDevice {
+  public:
+    OnDevice(const Picture& made, cuda::Real type, bool transposed) {
+        const std::size_t patches = made.grid.patches(), size = cuda::size_of(type);
+        const std::size_t row = transposed ? 1 : made.dims + 3, column = transposed ? patches : 1;
+        std::vector<std::byte> bytes((patches + 1) * (made.dims + 3) * size);
+        for (std::size_t p = 0; p < patches; ++p) {
+            for (std::size_t k = 0; k < made.dims; ++k) {
+                put(&bytes[(p * row + k * column) * size], type, made.values[p * made.dims + k]);
+            }
+        }
+        memory_ = emulated::upload(bytes.data(), bytes.size());
+        view_ = view_of(made);
+        view_.values = memory_;
+        view_.type = type;
+        view_.on_host = 0;
+        view_.row_stride = static_cast<std::int64_t>(row);
+        view_.column_stride = static_cast<std::int64_t>(column);
+    }
+    ~OnDevice() { emulated::release(memory_); }
+    OnDevice(const OnDevice&) = delete;
+    OnDevice& operator=(const OnDevice&) = delete;
+    [[nodiscard]] const cuda::FeatureView& view() const { return view_; }
+
+  private:
+    void* memory_;
+    cuda::FeatureView view_;
+};
+
+std::vector<RegionTree> on_cpu(const std::vector<Picture>& pictures, const Options& options) {
+    std::vector<RegionTree> trees;
+    for (const Picture& made : pictures) {
+        trees.push_back(decompose(made.features(), options, *scalar_kernels(), 1));
+    }
+    return trees;
+}
+
+bool all_same(const std::vector<RegionTree>& a, const std::vector<RegionTree>& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](const RegionTree& x, const RegionTree& y) { return same(x, y); });
+}
+
+std::vector<cuda::FeatureView> views_of(const std::vector<Picture>& pictures) {
+    std::vector<cuda::FeatureView> views;
+    for (const Picture& made : pictures) views.push_back(view_of(made));
+    return views;
+}
+
+// True where the device finds the CPU's trees.
+bool agrees(const std::vector<Picture>& pictures, const Options& options) {
+    try {
+        return all_same(on_cpu(pictures, options),
+                        cuda::decompose(views_of(pictures), options, {}));
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s\n", error.what());
+        return false;
+    }
+}
+
+void test_every_kind(std::uint32_t round) {
+    std::uint32_t variant = round * 1000;
+    for (const Kind kind : kKinds) {
+        std::vector<Picture> batch;  // of mixed sizes
+        for (const Grid grid : kGrids) {
+            ++variant;
+            batch.push_back(picture(kind, grid, kDims[variant % 6], variant));
+        }
+        CHECK(agrees(batch, options_of(variant)));
+    }
+    for (std::uint32_t i = 0; i < 6; ++i) {
+        ++variant;
+        CHECK(agrees({picture(kKinds[i % 5], {9, 14}, 40, variant)}, options_of(variant)));
+    }
+}
+
+void test_types() {
+    using cuda::Real;
+    Picture made = picture(Kind::blobs, {10, 13}, 37, 3);
+    make_exact(made);
+    const Options options = options_of(1);
+    const std::vector<RegionTree> wanted = on_cpu({made}, options);
+    for (const Real type : {Real::float16, Real::bfloat16, Real::float32, Real::float64}) {
+        for (const bool transposed : {false, true}) {
+            const OnDevice features(made, type, transposed);
+            CHECK(all_same(wanted, cuda::decompose({&features.view(), 1}, options, {})));
+        }
+    }
+}
+
+// Groups, rows computed anew, scratch outside shared memory, and too little of it all.
+void test_small_devices() {
+    std::vector<Picture> batch;
+    for (std::uint32_t i = 0; i < 5; ++i) {
+        batch.push_back(picture(kKinds[i], {9, 12 + static_cast<std::int32_t>(i)}, 33, i));
+    }
+    const Options options = options_of(2);
+    const emulated::Device ordinary = emulated::device();
+    emulated::device().shared_bytes = 2000;
+    CHECK(agrees(batch, options));
+    emulated::device().shared_bytes = ordinary.shared_bytes;
+    std::size_t failures = 0;
+    for (std::size_t kibibytes = 64; kibibytes <= 4096; kibibytes += kibibytes / 3) {
+        emulated::device().memory_bytes = kibibytes << 10;
+        try {
+            const auto found = cuda::decompose(views_of(batch), options, {});
+            CHECK(all_same(on_cpu(batch, options), found));
+        } catch (const cuda::OutOfMemoryError& error) {
+            ++failures;
+            CHECK(std::strstr(error.what(), "MiB") != nullptr);
+        }
+        CHECK(emulated::allocated_bytes() == 0);
+    }
+    CHECK(failures > 0 && failures < 10);
+    emulated::device() = ordinary;
+}
+
+// A line of patches falls into more regions than there is room for at first: the work is done
+// again with more.
+void test_overflow(std::uint32_t seeds) {
+    constexpr std::uint64_t kOneRun = 5;  // launches
+    Options options;
+    options.min_patches = 2;
+    options.connectivity = 1.0;
+    for (std::uint32_t seed = 0; seed < seeds; ++seed) {
+        emulated::set_seed(seed);
+        const std::uint64_t before = emulated::launches();
+        CHECK(agrees({picture(Kind::noise, {1, 600}, 8, 2 * seed),
+                      picture(Kind::noise, {700, 1}, 8, 2 * seed + 1)},
+                     options));
+        CHECK(emulated::launches() - before == 2 * kOneRun);
+    }
+}
+
+void test_not_finite() {
+    for (const float wrong : {INFINITY, -INFINITY, NAN}) {
+        std::vector<Picture> batch = {picture(Kind::blobs, {7, 9}, 20, 1),
+                                      picture(Kind::noise, {12, 12}, 33, 2)};
+        batch[1].values[33 * 100 + 31] = wrong;
+        batch[1].values[33 * 100 + 32] = wrong;
+        batch[1].values[33 * 131] = wrong;
+        bool thrown = false;
+        try {
+            cuda::decompose(views_of(batch), {}, {});
+        } catch (const cuda::NotFiniteError& error) {
+            thrown = error.image == 1 && error.row == 100 && error.column == 31;
+        }
+        CHECK(thrown);
+        batch[1].values.assign(batch[1].values.size(), 1.0F);
+        CHECK(agrees(batch, {}));
+    }
+}
+
+// Each call of the runtime fails in turn: an error, nothing leaked, and the next batch is right.
+void test_failing_calls() {
+    const std::vector<Picture> batch = {picture(Kind::blobs, {5, 6}, 16, 1)};
+    const Options options = options_of(1);
+    const std::vector<RegionTree> wanted = on_cpu(batch, options);
+    for (std::uint64_t n = 1;; ++n) {
+        emulated::fail_call(n);
+        bool thrown = false;
+        try {
+            CHECK(all_same(wanted, cuda::decompose(views_of(batch), options, {})));
+        } catch (const cuda::CudaError&) {
+            thrown = true;
+        }
+        const bool came = emulated::call_failed();
+        emulated::fail_call(0);
+        CHECK(emulated::allocated_bytes() == 0);
+        CHECK(all_same(wanted, cuda::decompose(views_of(batch), options, {})));
+        if (!came) break;
+        if (!thrown) std::printf("call %d failed unnoticed\n", int(n));
+    }
+}
+
+}  // namespace
+}  // namespace claid::test
+
+int main(int argc, char** argv) {
+    using namespace claid::test;
+    const auto rounds = static_cast<std::uint32_t>(argc > 1 ? std::atoi(argv[1]) : 1);
+    for (std::uint32_t round = 0; round < rounds; ++round) {
+        emulated::set_seed(round + 1);
+        test_every_kind(round);
+    }
+    test_types();
+    test_small_devices();
+    test_not_finite();
+    test_failing_calls();
+    test_overflow(2 * rounds);
+    return summary();
+}
