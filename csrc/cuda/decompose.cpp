@@ -29,6 +29,7 @@ class Batch {
         : batch_(batch),
           options_(options),
           device_(place.device),
+          // Python has it as a number. NOLINTNEXTLINE(performance-no-int-to-ptr)
           stream_(reinterpret_cast<cudaStream_t>(place.stream)),
           capacity_(capacity(batch, growth)) {
         allocate();
@@ -125,6 +126,7 @@ class Batch {
 
     void upload() {
         std::vector<Image> images;
+        images.reserve(batch_.size());
         for (std::size_t i = 0; i < batch_.size(); ++i) {
             images.push_back(
                 view(batch_[i], plan_.images[i], workspace_.get(), options_.energy_top));

@@ -36,7 +36,7 @@ cudaMemPool_t pool() {
     static std::mutex mutex;
     static std::map<int, cudaMemPool_t> pools;
     const int device = current_device();
-    const std::lock_guard lock(mutex);
+    const std::scoped_lock lock(mutex);
     cudaMemPool_t& found = pools[device];
     if (found == nullptr) found = make_pool(device);
     return found;

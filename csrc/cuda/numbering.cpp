@@ -15,8 +15,7 @@ std::vector<std::uint32_t> in_order(std::span<const Record> records) {
         const Record& record = records[r];
         return std::tuple(record.parent, 1 - record.cluster, record.lowest_patch);
     };
-    std::sort(order.begin(), order.end(),
-              [&](std::uint32_t a, std::uint32_t b) { return rank(a) < rank(b); });
+    std::ranges::sort(order, {}, rank);
     return order;
 }
 
@@ -60,7 +59,7 @@ class Numbering {
             region.connectivity = child.connectivity;
             region.dominance = child.dominance;
             region.dummy = child.dominance <= dominance_;
-            std::copy(std::begin(child.box), std::end(child.box), region.box);
+            std::ranges::copy(child.box, region.box);
             tree.regions.push_back(region);
             const auto members = members_.subspan(child.first_member, child.size);
             tree.members.insert(tree.members.end(), members.begin(), members.end());

@@ -1,5 +1,6 @@
 // The whole CUDA backend, kernels and host, on the emulated device, against the CPU's trees, field
-// by field and bit by bit.      claid_cuda_emulated_..._test [ROUNDS]     more rounds: other seeds
+// by field and bit by bit.      claid_cuda_emulated_..._test [ROUNDS]      1: the usual; more:
+// other seeds
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -178,7 +179,7 @@ void test_small_devices() {
     CHECK(agrees(batch, options));
     emulated::device().shared_bytes = ordinary.shared_bytes;
     std::size_t failures = 0;
-    for (std::size_t kibibytes = 64; kibibytes <= 4096; kibibytes += kibibytes / 3) {
+    for (std::size_t kibibytes = 64; kibibytes <= 4096; kibibytes *= 2) {
         emulated::device().memory_bytes = kibibytes << 10;
         try {
             const auto found = cuda::decompose(views_of(batch), options, {});
@@ -189,7 +190,7 @@ void test_small_devices() {
         }
         CHECK(emulated::allocated_bytes() == 0);
     }
-    CHECK(failures > 0 && failures < 10);
+    CHECK(failures > 0 && failures < 6);
     emulated::device() = ordinary;
 }
 
@@ -234,6 +235,7 @@ void test_failing_calls() {
     const std::vector<Picture> batch = {picture(Kind::blobs, {5, 6}, 16, 1)};
     const Options options = options_of(1);
     const std::vector<RegionTree> wanted = on_cpu(batch, options);
+    int unnoticed = 0;
     for (std::uint64_t n = 1;; ++n) {
         emulated::fail_call(n);
         bool thrown = false;
@@ -247,8 +249,9 @@ void test_failing_calls() {
         CHECK(emulated::allocated_bytes() == 0);
         CHECK(all_same(wanted, cuda::decompose(views_of(batch), options, {})));
         if (!came) break;
-        if (!thrown) std::printf("call %d failed unnoticed\n", int(n));
+        if (!thrown) ++unnoticed;
     }
+    CHECK(unnoticed == 1);  // going back to the device before, in a destructor
 }
 
 }  // namespace
@@ -265,6 +268,6 @@ int main(int argc, char** argv) {
     test_small_devices();
     test_not_finite();
     test_failing_calls();
-    test_overflow(2 * rounds);
+    test_overflow(rounds);
     return summary();
 }
