@@ -140,21 +140,31 @@ class RegionTree:
             chosen = chosen[indices]
         rows = np.atleast_1d(chosen)
         size = self.size[rows].astype(np.int64)
-        ends = np.cumsum(size)
         total = int(size.sum())
-        # Where each patch of the chosen regions stands in `members`, and its bit in the masks.
-        stored = np.repeat(self.offsets[rows] - (ends - size), size) + np.arange(total)
+        # From a patch's number among those chosen to its place in `members`.
+        shift = self.offsets[rows] - (np.cumsum(size) - size)
         height, width = self.grid
-        bits = np.repeat(np.arange(len(rows)) * (height * width), size) + self.members[stored]
+        first_bit = np.arange(len(rows)) * (height * width)
         shape = (*chosen.shape, height, width)
         if device is None:
+            stored = np.repeat(shift, size) + np.arange(total)
             masks = np.zeros(len(rows) * height * width, bool)
-            masks[bits] = True
+            masks[np.repeat(first_bit, size) + self.members[stored]] = True
             return masks.reshape(shape)
         import torch
 
+        def there(array: NDArray[Any]) -> Any:
+            return torch.from_numpy(array.copy()).to(device)
+
+        # Only the mask store and a few numbers a region go up; torch knows uint16 in part only.
+        members = there(self.members.view(np.int16)).long() & 0xFFFF
+        sizes = there(size)
+        spread = [
+            torch.repeat_interleave(there(a), sizes, output_size=total) for a in (shift, first_bit)
+        ]
+        stored_there = spread[0] + torch.arange(total, device=device)
         tensor = torch.zeros(len(rows) * height * width, dtype=torch.bool, device=device)
-        tensor[torch.from_numpy(bits).to(device)] = True
+        tensor[spread[1] + members[stored_there]] = True
         return tensor.reshape(shape)
 
     def pixel_boxes(self, image_size: Sequence[float]) -> NDArray[np.float64]:
