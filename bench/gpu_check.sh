@@ -32,7 +32,8 @@ sanitize() {
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 step "Build" build
 [[ -x $device_test ]] || exit 1
-step "On the host and on the device" ctest --test-dir "$build/cmake" --output-on-failure
+step "On the host and on the device" ctest --test-dir "$build/cmake" \
+  --output-on-failure -E cuda_emulated
 step "Full size on the device" timeout 60 "$device_test" full
 step "The contract" timeout 150 "$python" -m pytest -q tests/core -p no:cacheprovider
 step "Timing" timeout 120 "$python" bench/gpu_timing.py
