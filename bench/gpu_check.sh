@@ -3,7 +3,7 @@
 # Needs: CUDA 12 or later, a C++20 compiler, cmake, ninja, and a Python with torch, timm, pybind11,
 # pytest and hypothesis.      bash bench/gpu_check.sh [PYTHON]
 set -uo pipefail
-cd "$(dirname "$0")/.."
+cd "$(dirname "$0")/.." || exit
 python=${1:-python3}
 build=$(mktemp -d)
 trap 'rm -rf "$build"' EXIT
