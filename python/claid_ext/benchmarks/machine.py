@@ -15,7 +15,7 @@ import claid_ext
 
 __all__ = ["describe", "one_thread", "threads_limited", "to_markdown"]
 
-_PACKAGES = ("numpy", "scipy", "torch", "timm", "ncut-pytorch", "threadpoolctl")
+_PACKAGES = ("numpy", "scipy", "torch", "timm", "faiss-cpu", "ncut-pytorch", "threadpoolctl")
 # The instruction sets that the kernels here or BLAS choose by; a CPU reports over a hundred.
 _FLAGS = (
     "sse4_2",

@@ -17,7 +17,7 @@ import numpy as np
 
 from claid_ext.benchmarks.synthetic import scene_features
 
-__all__ = ["TASKS", "peak_extra_bytes"]
+__all__ = ["TASKS", "peak_extra_bytes", "status_bytes"]
 
 TASKS = ("detect", "gram", "ncut")
 
@@ -63,7 +63,8 @@ def peak_extra_bytes(
     return int(done.stdout)
 
 
-def _status_bytes(field: str) -> int:
+def status_bytes(field: str) -> int:
+    """Return a field of this process's memory from /proc/self/status: VmHWM, RssAnon, ..."""
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(field + ":"):
             return 1024 * int(line.split()[1])
@@ -88,9 +89,9 @@ def _measure(task: str, grid: tuple[int, int], dim: int, threads: int, device: s
     call(scene_features((6, 6), dim), (6, 6))
     # Writing 5 sets VmHWM back to the present resident set (proc(5)).
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    before = _status_bytes("VmRSS")
+    before = status_bytes("VmRSS")
     call(features, grid)
-    return max(0, _status_bytes("VmHWM") - before)
+    return max(0, status_bytes("VmHWM") - before)
 
 
 if __name__ == "__main__":
