@@ -88,7 +88,12 @@ class Store:
     def _connect(self, create: bool) -> sqlite3.Connection:
         uri = self.path.resolve().as_uri()
         read_only = not os.access(self.path.parent, os.W_OK)
-        uri += "?immutable=1" if read_only else "?mode=rwc" if create else "?mode=rw"
+        if read_only:
+            # Immutable needs no files beside it, but passes over what is in the log alone.
+            logged = self.path.with_name(f"{FILE}-wal").exists()
+            uri += "?mode=ro" if logged else "?immutable=1"
+        else:
+            uri += "?mode=rwc" if create else "?mode=rw"
         connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
         try:
             if create:
