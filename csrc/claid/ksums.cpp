@@ -214,7 +214,8 @@ std::int64_t k_sums(const Node& node, const Q15Rows& q15, const Options& options
     KSums state(node, q15, options, simd, clusters);
     std::int64_t moves = 0;
     for (std::int64_t sweep = 0; sweep < options.max_passes; ++sweep) {
-        const auto order = VisitingOrder::of(options.seed, node.patches.front(), node.size(),
+        const auto order = VisitingOrder::of(options.seed, node.patches.front(),
+                                             static_cast<std::uint32_t>(node.size()),
                                              static_cast<std::uint64_t>(sweep));
         const std::int64_t moved = state.sweep(order);
         moves += moved;

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <initializer_list>
-#include <numeric>
 
 namespace claid {
 
@@ -22,16 +21,27 @@ constexpr std::uint64_t key_of(std::uint64_t seed, std::initializer_list<std::ui
     return key;
 }
 
+// Not std::gcd: libstdc++'s counts zeros by a builtin that nvcc compiles, without a word, to
+// nothing in device code.
+constexpr std::uint32_t greatest_common_divisor(std::uint32_t a, std::uint32_t b) {
+    while (b != 0) {
+        const std::uint32_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
 // Position t of a sweep visits the patch at (a t + b) mod k of the ascending node.
 struct VisitingOrder {
     std::uint32_t a, b;
 
     static constexpr VisitingOrder of(std::uint64_t seed, std::uint64_t first_patch,
-                                      std::uint64_t k, std::uint64_t sweep) {
+                                      std::uint32_t k, std::uint64_t sweep) {
         const std::uint64_t key = key_of(seed, {first_patch, k, sweep});
-        std::uint64_t a = 1 + (key & 0xFFFFFFFF) % k;
-        while (std::gcd(a, k) != 1) a = a % k + 1;
-        return {static_cast<std::uint32_t>(a), static_cast<std::uint32_t>((key >> 32) % k)};
+        std::uint32_t a = 1 + static_cast<std::uint32_t>(key) % k;
+        while (greatest_common_divisor(a, k) != 1) a = a % k + 1;
+        return {a, static_cast<std::uint32_t>(key >> 32) % k};
     }
 };
 
