@@ -69,7 +69,7 @@ class Components {
             }
         });
         for_each_position([&](std::uint32_t t, std::uint32_t p) {
-            if (scratch.side[t] == 1)
+            if (scratch.cluster(t) == 1)
                 block_.set_bits(scratch.ones[p / kLinkBits], 1U << p % kLinkBits);
         });
     }
@@ -177,7 +177,7 @@ class Components {
             child.image = work.records[record].image;
             child.size = size;
             child.lowest_patch = p;
-            child.cluster = node_.scratch.side[t];
+            child.cluster = node_.scratch.cluster(t);
             work.records[first_record + block_.add(shared_.taken_records, 1U)] = child;
         });
     }

@@ -1,11 +1,13 @@
 // k-sums with two clusters (Eq. 1 to 4), all patches of the node looked at at once.
 //
-// Sequential semantics, in parallel. Every patch t keeps q_t . (D_1 - D_0), so its gain
-//     own - other = +-((N_1 - N_0) f_t + (F_1 - F_0) - 2 q_t . (D_1 - D_0))
-// costs no product. Between two moves of a sweep the clusters do not change, so the visits up to
-// the next move may all be made at once: the patch that moves next is the one of the earliest
-// visit, not before the last move's, that wants to. Its move takes 2 q_m . q_t off (or adds it to)
-// every sum: one row of products. A round is one phase, and there are moves + sweeps of them.
+// Sequential semantics, in parallel. Every patch t keeps what leaving cluster 1 would gain it,
+//     (N_1 - N_0) f_t + (F_1 - F_0) - 2 q_t . (D_1 - D_0),
+// which is own - other in cluster 1 and other - own in cluster 0. Between two moves of a sweep the
+// clusters do not change, so the visits up to the next move may all be made at once: the patch
+// that moves next is the one of the earliest visit, not before the last move's, that wants to. Its
+// move takes 2 |q_m - q_t|^2 = 2 (f_m + f_t - 2 q_m . q_t) off every gain when it leaves cluster 1,
+// and adds it otherwise: one row of products. A round is one phase, and there are moves + sweeps
+// of them.
 #pragma once
 
 #include "claid/visiting_order.hpp"
@@ -13,15 +15,9 @@
 
 namespace claid::cuda {
 
-// The clusters as a whole: N_1 - N_0 and F_1 - F_0.
-struct Balance {
-    std::int64_t size;
-    std::int64_t square;
-};
-
-// D_1 - D_0 and from it every patch's sum.
+// Every patch's gain, by D_1 - D_0. Returns N_1 - N_0.
 template <class Block>
-CLAID_DEVICE Balance open_clusters(Block& block, Shared& shared, const Node& node) {
+CLAID_DEVICE std::int32_t open_clusters(Block& block, Shared& shared, const Node& node) {
     const Image& image = node.image;
     const Scratch& scratch = node.scratch;
     const auto threads = static_cast<std::uint32_t>(block.threads());
@@ -47,7 +43,7 @@ CLAID_DEVICE Balance open_clusters(Block& block, Shared& shared, const Node& nod
             for (std::uint32_t t = unit / columns; t < node.size; t += groups) {
                 const std::uint64_t row = std::uint64_t{scratch.patches[t]} * image.stride;
                 const Shorts q = reinterpret_cast<const Shorts*>(image.rows + row)[column];
-                const std::int32_t sign = scratch.side[t] == 1 ? 1 : -1;
+                const std::int32_t sign = scratch.cluster(t) == 1 ? 1 : -1;
                 for (int k = 0; k < 8; ++k) sum[k] += sign * q.value[k];
             }
             for (std::uint32_t k = 0; k < 8; ++k) {
@@ -57,7 +53,7 @@ CLAID_DEVICE Balance open_clusters(Block& block, Shared& shared, const Node& nod
         std::int32_t size = 0;
         std::int64_t square = 0;
         for (std::uint32_t t = first; t < node.size; t += threads) {
-            const std::int32_t sign = scratch.side[t] == 1 ? 1 : -1;
+            const std::int32_t sign = scratch.cluster(t) == 1 ? 1 : -1;
             size += sign;
             square += std::int64_t{sign} * scratch.squares[t];
         }
@@ -66,6 +62,8 @@ CLAID_DEVICE Balance open_clusters(Block& block, Shared& shared, const Node& nod
             block.add(shared.square_difference, static_cast<std::uint64_t>(square));
         }
     });
+    const std::int32_t sizes = shared.size_difference;
+    const auto squares = static_cast<std::int64_t>(shared.square_difference);
     block.for_each_team([&](int team) {
         const auto teams = static_cast<std::uint32_t>(block.teams());
         const auto* difference = reinterpret_cast<const Ints*>(scratch.difference);
@@ -83,29 +81,41 @@ CLAID_DEVICE Balance open_clusters(Block& block, Shared& shared, const Node& nod
                     }
                     return part;
                 });
-            block.once([&] { scratch.sums[t] = sum; });
+            block.once([&] {
+                scratch.gains[t] = std::int64_t{sizes} * scratch.squares[t] + squares - 2 * sum;
+            });
         }
     });
-    return {shared.size_difference, static_cast<std::int64_t>(shared.square_difference)};
+    return sizes;
 }
 
-// A patch's earliest wish to move: its visit, and the cluster that it is in.
-struct Mover {
-    std::uint32_t key = kNone;
+// A patch's turn in a sweep: its visit, and the cluster that it is in.
+struct Turn {
+    std::uint32_t word = kNone;
 
-    static constexpr std::uint32_t key_of(std::uint32_t visit, std::uint32_t side) {
-        return visit << 1 | side;
+    [[nodiscard]] static constexpr std::uint32_t of(std::uint32_t visit, std::uint32_t cluster) {
+        return visit << 1 | cluster;
     }
-    [[nodiscard]] constexpr bool found() const { return key != kNone; }
-    [[nodiscard]] constexpr std::uint32_t visit() const { return key >> 1; }
-    [[nodiscard]] constexpr std::uint32_t side() const { return key & 1; }
+    [[nodiscard]] constexpr bool found() const { return word != kNone; }
+    [[nodiscard]] constexpr std::uint32_t visit() const { return word >> 1; }
+    [[nodiscard]] constexpr std::uint32_t cluster() const { return word & 1; }
 };
 
-// A move on its way to the sums.
+// A move on its way to the gains.
 struct Move {
     const std::int32_t* products = nullptr;  // of the patch that moved, by patch
     std::uint32_t position = kNone;
-    std::int64_t factor = 0;  // D_1 - D_0 changed by factor q_m
+    std::uint32_t square = 0;  // f_m
+    bool left_one = false;     // cluster 1, else cluster 0
+
+    // What it adds to a gain.
+    [[nodiscard]] CLAID_DEVICE std::int64_t change(std::uint32_t other_square,
+                                                   std::int32_t product) const {
+        const std::int64_t distance =
+            std::int64_t{square + other_square} - 2 * std::int64_t{product};
+        const std::int64_t flip = left_one ? -1 : 0;
+        return (2 * distance ^ flip) - flip;  // negated where flip is -1
+    }
 };
 
 template <class Block>
@@ -116,7 +126,7 @@ class KSums {
           shared_(shared),
           node_(node),
           released_(options.rules == Rules::released),
-          balance_(open_clusters(block, shared, node)) {
+          size_difference_(open_clusters(block, shared, node)) {
         block.for_each_thread([&](int thread) {
             if (thread == 0) shared.mover[0] = kNone;
         });
@@ -128,58 +138,66 @@ class KSums {
         std::uint32_t moves = 0, from_visit = 0;
         Move last;
         for (;;) {
-            const Mover mover = first_mover(from_visit, last);
+            const Turn mover = first_mover(from_visit, last);
             if (!mover.found()) return moves;
-            // Below 2^32: a, b and the visit are below 2^16, and a visit is at most k - 1.
-            const std::uint32_t t = (order.a * mover.visit() + order.b) % node_.size;
-            const std::int64_t sign = mover.side() == 1 ? 1 : -1;
-            last = {product_row(block_, node_, t), t, -2 * sign};
-            balance_.size -= 2 * sign;
-            balance_.square -= 2 * sign * node_.scratch.squares[t];
+            const std::uint32_t t = node_.scratch.visited[mover.visit()];
+            last = {product_row(block_, node_, t), t,
+                    static_cast<std::uint32_t>(node_.scratch.squares[t]), mover.cluster() == 1};
+            size_difference_ -= last.left_one ? 2 : -2;
             from_visit = mover.visit() + 1;
             ++moves;
         }
     }
 
   private:
+    // Positions that a thread looks at in one go: with kBlockThreads, 3072 in a round.
+    static constexpr std::uint32_t kAtOnce = 6;
+
     CLAID_DEVICE void number_visits(VisitingOrder order) {
         block_.for_each_thread([&](int thread) {
             const auto threads = static_cast<std::uint32_t>(block_.threads());
             for (auto v = static_cast<std::uint32_t>(thread); v < node_.size; v += threads) {
-                node_.scratch.visit[(order.a * v + order.b) % node_.size] =
-                    static_cast<std::uint16_t>(v);
+                // Below 2^32: a, b and v are below 2^16, and v is at most k - 1.
+                const std::uint32_t t = (order.a * v + order.b) % node_.size;
+                node_.scratch.visited[v] = static_cast<std::uint16_t>(t);
+                node_.scratch.turn[t] = Turn::of(v, node_.scratch.cluster(t));
             }
         });
     }
 
-    // Brings the last move to the sums, then looks at all visits from from_visit on. The results
+    // What a round needs to know of a position.
+    struct Position {
+        std::int64_t gain;
+        std::int32_t product;
+        std::uint32_t square, turn;
+    };
+
+    // Brings the last move to the gains, then looks at all visits from from_visit on. The results
     // of three rounds take turns, so that the next round's can be cleared while a slow thread
     // still reads the last one's.
-    CLAID_DEVICE Mover first_mover(std::uint32_t from_visit, const Move& last) {
-        const Scratch& scratch = node_.scratch;
+    CLAID_DEVICE Turn first_mover(std::uint32_t from_visit, const Move& last) {
         std::uint32_t& earliest = shared_.mover[round_];
         round_ = round_ == 2 ? 0 : round_ + 1;
         std::uint32_t& cleared = shared_.mover[round_];
-        const std::int64_t k = node_.size;
-        const bool may_leave_zero = (k - balance_.size) / 2 > 1;
-        const bool may_leave_one = (k + balance_.size) / 2 > 1;
+        const auto k = static_cast<std::int32_t>(node_.size);
+        const std::int32_t zeros = (k - size_difference_) / 2, ones = k - zeros;
+        const std::uint32_t may_leave = (zeros > 1 ? 1U : 0U) | (ones > 1 ? 2U : 0U);  // by cluster
         block_.for_each_thread([&](int thread) {
             std::uint32_t mine = kNone;
             const auto threads = static_cast<std::uint32_t>(block_.threads());
-            for (auto t = static_cast<std::uint32_t>(thread); t < node_.size; t += threads) {
-                if (last.products != nullptr) {
-                    scratch.sums[t] += last.factor * last.products[scratch.patches[t]];
-                    if (t == last.position) scratch.side[t] ^= 1;
-                }
-                if (scratch.visit[t] < from_visit) continue;
-                const std::uint32_t side = scratch.side[t];
-                const std::int64_t square = scratch.squares[t];
-                const std::int64_t gain =
-                    balance_.size * square + balance_.square - 2 * scratch.sums[t];
-                if ((side == 1 ? gain : -gain) > (released_ ? square : 0) &&
-                    (side == 1 ? may_leave_one : may_leave_zero)) {
-                    const std::uint32_t key = Mover::key_of(scratch.visit[t], side);
-                    mine = key < mine ? key : mine;
+            for (auto first = static_cast<std::uint32_t>(thread); first < node_.size;
+                 first += kAtOnce * threads) {
+                Position positions[kAtOnce];
+                load(positions, first, last);
+                const std::uint32_t left = node_.size - first;
+                CLAID_UNROLL(8)
+                for (std::uint32_t i = 0; i < kAtOnce && i * threads < left; ++i) {
+                    if (last.products != nullptr) bring(positions[i], first, i * threads, last);
+                    const std::uint32_t turn = positions[i].turn;
+                    const bool to_come = turn >= Turn::of(from_visit, 0);
+                    const bool moves = to_come & wants_to_move(positions[i], may_leave);
+                    const std::uint32_t mover = moves ? turn : kNone;
+                    mine = mover < mine ? mover : mine;
                 }
             }
             block_.minimum(earliest, mine);
@@ -188,11 +206,59 @@ class KSums {
         return {earliest};
     }
 
+    // Products come from far, so all are asked for before anything waits for one.
+    CLAID_DEVICE void load(Position (&positions)[kAtOnce], std::uint32_t first,
+                           const Move& last) const {
+        const auto threads = static_cast<std::uint32_t>(block_.threads());
+        const std::uint32_t left = node_.size - first;
+        const std::uint16_t* const patches = node_.scratch.patches + first;
+        const std::int64_t* const gains = node_.scratch.gains + first;
+        const std::int32_t* const squares = node_.scratch.squares + first;
+        const std::uint32_t* const turns = node_.scratch.turn + first;
+        std::uint32_t patch[kAtOnce] = {};
+        CLAID_UNROLL(8)
+        for (std::uint32_t i = 0; i < kAtOnce; ++i) {
+            if (i * threads < left) patch[i] = patches[i * threads];
+        }
+        CLAID_UNROLL(8)
+        for (std::uint32_t i = 0; i < kAtOnce; ++i) {
+            if (last.products != nullptr && i * threads < left) {
+                positions[i].product = last.products[patch[i]];
+            }
+        }
+        CLAID_UNROLL(8)
+        for (std::uint32_t i = 0; i < kAtOnce; ++i) {
+            if (i * threads >= left) break;
+            positions[i].gain = gains[i * threads];
+            positions[i].square = static_cast<std::uint32_t>(squares[i * threads]);
+            positions[i].turn = turns[i * threads];
+        }
+    }
+
+    // Of position first + more.
+    CLAID_DEVICE void bring(Position& position, std::uint32_t first, std::uint32_t more,
+                            const Move& last) const {
+        position.gain += last.change(position.square, position.product);
+        (node_.scratch.gains + first)[more] = position.gain;
+        if (first + more != last.position) return;
+        position.turn ^= 1;
+        (node_.scratch.turn + first)[more] = position.turn;
+    }
+
+    // No branches: the threads of a warp would take both sides of each.
+    [[nodiscard]] CLAID_DEVICE bool wants_to_move(const Position& position,
+                                                  std::uint32_t may_leave) const {
+        const std::uint32_t cluster = position.turn & 1;
+        const std::int64_t gain = cluster == 1 ? position.gain : -position.gain;
+        const std::int64_t least = released_ ? position.square : 0;
+        return (gain > least) & ((may_leave >> cluster & 1) != 0);
+    }
+
     Block& block_;
     Shared& shared_;
     const Node& node_;
     bool released_;
-    Balance balance_;
+    std::int32_t size_difference_;  // N_1 - N_0
     std::uint32_t round_ = 0;
 };
 

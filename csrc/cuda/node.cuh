@@ -13,19 +13,21 @@ namespace claid::cuda {
 // Arrays of a block, in shared memory where they fit, else in the device's. Position t is the
 // patch patches[t] of the node.
 struct Scratch {
-    std::int64_t* sums;         // [padded] q_t . (D_1 - D_0), kept up to date by k-sums
+    std::int64_t* gains;        // [padded] of leaving cluster 1, kept up to date by k-sums
     std::int32_t* squares;      // [padded] f_t
     std::int32_t* difference;   // [stride] D_1 - D_0, before the first sweep
     std::int32_t* product_row;  // [padded] by patch; only for images whose products are not kept
-    std::uint32_t* inside;      // [padded / 32] bits of the patches of S
-    std::uint32_t* ones;        // [padded / 32] bits of the patches in cluster 1
-    std::uint16_t* patches;     // [padded] ascending
-    std::uint16_t* visit;       // [padded] which visit of the sweep comes to t
-    std::uint8_t* side;         // [padded] cluster, 0 or 1
+    std::uint32_t* turn;     // [padded] cluster, in the lowest bit, and the visit that comes to t
+    std::uint32_t* inside;   // [padded / 32] bits of the patches of S
+    std::uint32_t* ones;     // [padded / 32] bits of the patches in cluster 1
+    std::uint16_t* patches;  // [padded] ascending
+    std::uint16_t* visited;  // [padded] the position that each visit of the sweep comes to
 
-    // The components need no sums any more: both by patch, in their place.
+    [[nodiscard]] CLAID_DEVICE std::uint32_t cluster(std::uint32_t t) const { return turn[t] & 1; }
+
+    // The components need no gains any more: both by patch, in their place.
     [[nodiscard]] CLAID_DEVICE std::uint32_t* parent() const {
-        return reinterpret_cast<std::uint32_t*>(sums);
+        return reinterpret_cast<std::uint32_t*>(gains);
     }
     [[nodiscard]] CLAID_DEVICE std::uint32_t* cursor(std::uint32_t padded) const {
         return parent() + padded;
@@ -36,21 +38,21 @@ struct Scratch {
         return padded * (sizeof(std::int64_t) + sizeof(std::int32_t)) +
                stride * sizeof(std::int32_t) + row +
                2 * (padded / kLinkBits) * sizeof(std::uint32_t) +
-               padded * (2 * sizeof(std::uint16_t) + sizeof(std::uint8_t));
+               padded * (sizeof(std::uint32_t) + 2 * sizeof(std::uint16_t));
     }
 
     // Every array starts at a multiple of 16 bytes, for kTile and kRowStep do.
     CLAID_DEVICE static Scratch in(std::byte* at, const Image& image) {
         Scratch s;
-        s.sums = take<std::int64_t>(at, image.padded);
+        s.gains = take<std::int64_t>(at, image.padded);
         s.squares = take<std::int32_t>(at, image.padded);
         s.difference = take<std::int32_t>(at, image.stride);
         s.product_row = take<std::int32_t>(at, image.products == nullptr ? image.padded : 0);
+        s.turn = take<std::uint32_t>(at, image.padded);
         s.inside = take<std::uint32_t>(at, image.words());
         s.ones = take<std::uint32_t>(at, image.words());
         s.patches = take<std::uint16_t>(at, image.padded);
-        s.visit = take<std::uint16_t>(at, image.padded);
-        s.side = take<std::uint8_t>(at, image.padded);
+        s.visited = take<std::uint16_t>(at, image.padded);
         return s;
     }
 

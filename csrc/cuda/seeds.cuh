@@ -41,14 +41,14 @@ CLAID_DEVICE void start_by_similarity(Block& block, const Node& node, std::uint3
     const std::int32_t* to_positive = product_row(block, node, positive);
     block.for_each_thread([&](int thread) {
         for (auto t = static_cast<std::uint32_t>(thread); t < node.size; t += threads) {
-            scratch.sums[t] = to_positive[scratch.patches[t]];
+            scratch.gains[t] = to_positive[scratch.patches[t]];
         }
     });
     const std::int32_t* to_negative = product_row(block, node, negative);
     block.for_each_thread([&](int thread) {
         for (auto t = static_cast<std::uint32_t>(thread); t < node.size; t += threads) {
-            const bool closer = scratch.sums[t] > to_negative[scratch.patches[t]];
-            scratch.side[t] = t == positive || (closer && t != negative) ? 1 : 0;
+            const bool closer = scratch.gains[t] > to_negative[scratch.patches[t]];
+            scratch.turn[t] = t == positive || (closer && t != negative) ? 1 : 0;
         }
     });
 }
@@ -69,7 +69,7 @@ CLAID_DEVICE void start_by_links(Block& block, const Node& node, std::uint32_t p
         for (auto t = static_cast<std::uint32_t>(thread); t < node.size; t += threads) {
             const std::uint32_t q = scratch.patches[t];
             const bool chosen = linked(p, q) && !linked(n, q);
-            scratch.side[t] = t == positive || (chosen && t != negative) ? 1 : 0;
+            scratch.turn[t] = t == positive || (chosen && t != negative) ? 1 : 0;
         }
     });
 }
@@ -86,16 +86,16 @@ CLAID_DEVICE void start_at_random(Block& block, Shared& shared, const Node& node
         std::uint32_t ones = 0;
         const auto threads = static_cast<std::uint32_t>(block.threads());
         for (auto t = static_cast<std::uint32_t>(thread); t < node.size; t += threads) {
-            scratch.side[t] = static_cast<std::uint8_t>(mix(key ^ scratch.patches[t]) & 1);
-            ones += scratch.side[t];
+            scratch.turn[t] = mix(key ^ scratch.patches[t]) & 1;
+            ones += scratch.turn[t];
         }
         if (ones > 0) block.add(shared.start_ones, ones);
     });
     const std::uint32_t ones = shared.start_ones;
     block.for_each_thread([&](int thread) {
         if (thread != 0) return;
-        if (ones == 0) scratch.side[0] = 1;
-        if (ones == node.size) scratch.side[0] = 0;
+        if (ones == 0) scratch.turn[0] = 1;
+        if (ones == node.size) scratch.turn[0] = 0;
     });
 }
 
