@@ -85,8 +85,10 @@ struct HostResult {
     std::vector<RegionTree> trees;
 };
 
-inline HostResult grow_trees(std::span<const cuda::Image> images, const Options& options,
-                             const HostRun& run) {
+// make_block(b, counters) is the block of host thread b.
+template <class MakeBlock>
+HostResult grow_trees(std::span<const cuda::Image> images, const Options& options,
+                      const HostRun& run, const MakeBlock& make_block) {
     std::vector<cuda::Record> records(run.record_capacity);
     std::vector<std::uint32_t> ready(run.record_capacity, 0);
     std::vector<std::uint16_t> members(run.member_capacity);
@@ -112,7 +114,7 @@ inline HostResult grow_trees(std::span<const cuda::Image> images, const Options&
                 cuda::Shared shared;
                 std::memset(&shared, 0xA5, sizeof shared);
                 std::memset(memory.data(), 0xA5, memory.size());
-                HostBlock block(run.threads, run.order, static_cast<std::uint32_t>(b + 7));
+                auto block = make_block(b, counters);
                 cuda::Grower(block, shared, work, options, memory.data()).run();
             });
         }
@@ -120,6 +122,13 @@ inline HostResult grow_trees(std::span<const cuda::Image> images, const Options&
     if (counters.overflow != 0) return {true, {}};
     return {false, cuda::number_regions({records.data(), counters.records}, members, totals,
                                         options.dominance)};
+}
+
+inline HostResult grow_trees(std::span<const cuda::Image> images, const Options& options,
+                             const HostRun& run) {
+    return grow_trees(images, options, run, [&](std::size_t b, cuda::Counters&) {
+        return HostBlock(run.threads, run.order, static_cast<std::uint32_t>(b + 7));
+    });
 }
 
 }  // namespace claid::test

@@ -1,5 +1,11 @@
 // The CUDA backend's tree, grown on the host by the algorithms that its kernels run, against the
 // CPU's, field by field and bit by bit.
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+
 #include "check.hpp"
 #include "claid/tree.hpp"
 #include "host_cuda.hpp"
@@ -122,6 +128,70 @@ void test_overflow() {
     CHECK(!enough.overflow && same(wanted, enough.trees.front()));
 }
 
+// Two blocks, held so that one numbers its records first and finds no room for their members after
+// the other, whose records have the larger numbers, has published them. The numbers of the first
+// are never published.
+class HeldBlock : public HostBlock {
+  public:
+    enum Step { begun, first_has_numbers, second_has_published };
+
+    HeldBlock(bool is_first, cuda::Counters& counters, std::atomic<int>& step)
+        : HostBlock(32, ThreadOrder::ascending),
+          is_first_(is_first),
+          counters_(counters),
+          step_(step) {}
+
+    template <class T>
+    T add(T& target, T value) {
+        const void* const at = &target;
+        if (is_first_ && at == &counters_.members) wait_for(second_has_published);
+        if (!is_first_ && at == &counters_.records) wait_for(first_has_numbers);
+        const T before = HostBlock::add(target, value);
+        if (is_first_ && at == &counters_.records) step_.store(first_has_numbers);
+        const bool counts_off = at == &counters_.pending && value == static_cast<T>(-1);
+        if (!is_first_ && counts_off) step_.store(second_has_published);
+        return before;
+    }
+    void pause() {
+        HostBlock::pause();
+        if (std::chrono::steady_clock::now() < end_) return;
+        std::fprintf(stderr, "the blocks wait for each other for ever\n");
+        std::_Exit(1);
+    }
+
+  private:
+    void wait_for(Step step) {
+        while (step_.load() < step) pause();
+    }
+
+    bool is_first_;
+    cuda::Counters& counters_;
+    std::atomic<int>& step_;
+    std::chrono::steady_clock::time_point end_ =
+        std::chrono::steady_clock::now() + std::chrono::seconds(20);
+};
+
+void test_numbers_never_published() {
+    const Picture made = picture(Kind::blobs, {24, 31}, 48, 5);
+    Options options;
+    options.min_patches = 4;
+    const RegionTree wanted = on_cpu(made, options);
+    const auto below_root = std::ranges::count(wanted.regions, 1, &Region::level);
+    CHECK(below_root >= 2);
+    const HostImage image(made.features(), options, true);
+    const cuda::Image images[] = {image.view(), image.view()};
+    HostRun run{32};
+    run.blocks = 2;
+    run.member_capacity =
+        static_cast<std::uint64_t>(wanted.offsets[static_cast<std::size_t>(below_root)]);
+    std::atomic<int> step = HeldBlock::begun;
+    const HostResult result = grow_trees(
+        images, options, run,
+        [&](std::size_t b, cuda::Counters& counters) { return HeldBlock(b == 0, counters, step); });
+    CHECK(result.overflow);
+    CHECK(step.load() == HeldBlock::second_has_published);
+}
+
 }  // namespace
 }  // namespace claid::test
 
@@ -131,5 +201,6 @@ int main() {
     test_thread_orders();
     test_batch_on_several_blocks();
     test_overflow();
+    test_numbers_never_published();
     return summary();
 }

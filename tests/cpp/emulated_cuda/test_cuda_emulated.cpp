@@ -1,6 +1,6 @@
 // The whole CUDA backend, kernels and host, on the emulated device, against the CPU's trees, field
-// by field and bit by bit.      claid_cuda_emulated_..._test [ROUNDS]      1: the usual; more:
-// other seeds
+// by field and bit by bit.      claid_cuda_emulated_..._test [ROUNDS | full]
+// ROUNDS is 1: the usual; more: other seeds. full: only an image of 45 x 60 patches of D = 768.
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +12,7 @@
 #include "check.hpp"
 #include "claid/tree.hpp"
 #include "cuda/decompose.hpp"
+#include "cuda/plan.hpp"
 #include "device.hpp"
 #include "grid.hpp"
 #include "random_features.hpp"
@@ -211,6 +212,39 @@ void test_overflow(std::uint32_t seeds) {
     }
 }
 
+// A line whose tree is as deep as it has pairs: each bisection, made without sweeps, takes off the
+// first pair that is left, so that the regions hold far more members than patches. A pair is linked
+// to the rest and to itself, and not to other pairs.
+Picture onion(std::int32_t pairs, std::int32_t rest) {
+    const auto dims = static_cast<std::size_t>(pairs) + 1;
+    Picture out{{1, 2 * pairs + rest}, dims, {}};
+    out.values.assign(out.grid.patches() * dims, 0.0F);
+    for (std::size_t p = 0; p < out.grid.patches(); ++p) {
+        float* const x = &out.values[p * dims];
+        const bool in_pair = p < 2 * static_cast<std::size_t>(pairs);
+        x[0] = in_pair ? 0.4F : 1.0F;
+        if (in_pair) x[1 + p / 2] = std::sqrt(1 - x[0] * x[0]);
+    }
+    return out;
+}
+
+// Room for members runs out while there is room for records.
+void test_member_overflow() {
+    constexpr std::uint64_t kOneRun = 5;  // launches
+    Options options;
+    options.min_patches = 2;
+    options.max_passes = 0;
+    options.connectivity = 1.0;
+    const std::vector<Picture> pictures = {onion(45, 45)};
+    const std::vector<RegionTree> wanted = on_cpu(pictures, options);
+    const cuda::Capacity room = cuda::capacity(views_of(pictures), 1);
+    CHECK(wanted[0].members.size() > room.members);
+    CHECK(wanted[0].regions.size() + 1 < room.records);
+    const std::uint64_t before = emulated::launches();
+    CHECK(agrees(pictures, options));
+    CHECK(emulated::launches() - before == 2 * kOneRun);
+}
+
 void test_not_finite() {
     for (const float wrong : {INFINITY, -INFINITY, NAN}) {
         std::vector<Picture> batch = {picture(Kind::blobs, {7, 9}, 20, 1),
@@ -254,11 +288,17 @@ void test_failing_calls() {
     CHECK(unnoticed == 1);  // going back to the device before, in a destructor
 }
 
+void test_full_size() { CHECK(agrees({picture(Kind::blobs, {45, 60}, 768, 1)}, {})); }
+
 }  // namespace
 }  // namespace claid::test
 
 int main(int argc, char** argv) {
     using namespace claid::test;
+    if (argc > 1 && std::strcmp(argv[1], "full") == 0) {
+        test_full_size();
+        return summary();
+    }
     const auto rounds = static_cast<std::uint32_t>(argc > 1 ? std::atoi(argv[1]) : 1);
     for (std::uint32_t round = 0; round < rounds; ++round) {
         emulated::set_seed(round + 1);
@@ -269,5 +309,6 @@ int main(int argc, char** argv) {
     test_not_finite();
     test_failing_calls();
     test_overflow(rounds);
+    test_member_overflow();
     return summary();
 }
