@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "claid/affinity.hpp"
+#include "claid/memory.hpp"
 #include "cuda/check.hpp"
 #include "cuda/kernels.hpp"
 #include "cuda/memory.hpp"
@@ -21,6 +22,41 @@ constexpr int kLeastCapability = 75;
 
 std::string mebibytes(std::size_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; }
 
+// The tree kernel's blocks at work at once, and whether their scratch fits shared memory.
+struct TreeRoom {
+    std::uint32_t blocks;
+    bool in_shared;
+};
+
+// All that a batch takes of the device.
+struct Needs {
+    BatchPlan plan;
+    TreeLayout tree;
+    std::vector<TreeRoom> rooms;    // of each group
+    std::size_t scratch_bytes = 0;  // of all blocks, where they have it in the device's memory
+
+    [[nodiscard]] std::size_t bytes() const {
+        return plan.workspace_bytes + tree.end + scratch_bytes;
+    }
+};
+
+Needs needs_of(std::span<const FeatureView> batch, std::size_t budget, const Capacity& capacity,
+               int device) {
+    Needs needs;
+    needs.plan = plan(batch, budget);
+    needs.tree = tree_layout(batch.size(), capacity);
+    for (const GroupPlan& group : needs.plan.groups) {
+        TreeRoom room{tree_blocks(device, group.scratch_bytes), true};
+        if (room.blocks == 0) room = {tree_blocks(device, 0), false};
+        if (!room.in_shared) {
+            needs.scratch_bytes = std::max(needs.scratch_bytes,
+                                           round_up(room.blocks * group.scratch_bytes, kAlignment));
+        }
+        needs.rooms.push_back(room);
+    }
+    return needs;
+}
+
 // Where everything of a batch lies on the device.
 class Batch {
   public:
@@ -31,6 +67,7 @@ class Batch {
           device_(place.device),
           // Python has it as a number. NOLINTNEXTLINE(performance-no-int-to-ptr)
           stream_(reinterpret_cast<cudaStream_t>(place.stream)),
+          growth_(growth),
           capacity_(capacity(batch, growth)) {
         allocate();
     }
@@ -38,34 +75,11 @@ class Batch {
     // Nothing where the capacity was too small.
     std::optional<std::vector<RegionTree>> run() {
         upload();
-        for (const GroupPlan& group : plan_.groups) enqueue(group);
+        for (const GroupPlan& group : needs_.plan.groups) enqueue(group);
         return bring_back();
     }
 
   private:
-    // Everything of the tree, behind each other in one allocation.
-    struct TreeLayout {
-        std::size_t images, counters, totals, records, ready, members, end;
-    };
-    [[nodiscard]] TreeLayout tree_layout(std::size_t images) const {
-        constexpr std::size_t kAlignment = 256;
-        TreeLayout at{};
-        std::size_t end = 0;
-        const auto take = [&end](std::size_t bytes) {
-            const std::size_t place = end;
-            end += round_up(bytes, kAlignment);
-            return place;
-        };
-        at.images = take(images * sizeof(Image));
-        at.counters = take(sizeof(Counters));
-        at.totals = take(images * sizeof(Totals));
-        at.records = take(capacity_.records * sizeof(Record));
-        at.ready = take(capacity_.records * sizeof(std::uint32_t));
-        at.members = take(capacity_.members * sizeof(std::uint16_t));
-        at.end = end;
-        return at;
-    }
-
     void allocate() {
         const std::size_t total = device_memory().total;
         for (const std::size_t share : kBudgetShares) {
@@ -76,47 +90,31 @@ class Batch {
     }
 
     bool try_allocate(std::size_t budget) {
-        plan_ = plan(batch_, budget);
-        blocks_.clear();
+        needs_ = needs_of(batch_, budget, capacity_, device_);
         scratch_ = {};
-        std::size_t scratch_bytes = 0;
-        for (const GroupPlan& group : plan_.groups) {
-            blocks_.push_back(tree_launch(group));
-            if (blocks_.back().second) {
-                scratch_bytes = std::max(scratch_bytes, blocks_.back().first * group.scratch_bytes);
-            }
-        }
-        layout_ = tree_layout(batch_.size());
-        needed_ = plan_.workspace_bytes + layout_.end + scratch_bytes;
         workspace_ = {};
         tree_ = {};
-        workspace_ = Allocation(plan_.workspace_bytes, stream_);
-        if (workspace_) tree_ = Allocation(layout_.end, stream_);
-        if (tree_ && scratch_bytes > 0) scratch_ = Allocation(scratch_bytes, stream_);
-        return tree_ && (scratch_bytes == 0 || scratch_);
-    }
-
-    // Blocks of the tree kernel, and whether their scratch is too large for shared memory.
-    [[nodiscard]] std::pair<std::uint32_t, bool> tree_launch(const GroupPlan& group) const {
-        const std::uint32_t in_shared = tree_blocks(device_, group.scratch_bytes);
-        if (in_shared > 0) return {in_shared, false};
-        return {tree_blocks(device_, 0), true};
+        workspace_ = Allocation(needs_.plan.workspace_bytes, stream_);
+        if (workspace_) tree_ = Allocation(needs_.tree.end, stream_);
+        if (tree_ && needs_.scratch_bytes > 0) {
+            scratch_ = Allocation(needs_.scratch_bytes, stream_);
+        }
+        return tree_ && (needs_.scratch_bytes == 0 || scratch_);
     }
 
     [[noreturn]] void throw_out_of_memory() const {
         std::string message = "the batch of " + std::to_string(batch_.size()) +
-                              " images needs at least " + mebibytes(needed_) +
+                              " images needs at least " + mebibytes(needs_.bytes()) +
                               " of memory on CUDA device " + std::to_string(device_) +
                               ", which has " + mebibytes(device_memory().free) + " free";
-        if (const std::size_t half = batch_.size() / 2; half > 0) {
+        const std::size_t half = batch_.size() / 2;
+        std::size_t half_needs = 0;
+        if (half > 0) {
             const auto smaller = batch_.first(half);
-            const Capacity room = capacity(smaller, 1);
-            const std::size_t bytes = plan(smaller, 0).workspace_bytes +
-                                      room.records * (sizeof(Record) + sizeof(std::uint32_t)) +
-                                      room.members * sizeof(std::uint16_t);
-            message += "; its first " + std::to_string(half) + " need " + mebibytes(bytes);
+            half_needs = needs_of(smaller, 0, capacity(smaller, growth_), device_).bytes();
+            message += "; its first " + std::to_string(half) + " need " + mebibytes(half_needs);
         }
-        throw OutOfMemoryError(message);
+        throw OutOfMemoryError(message, needs_.bytes(), half_needs);
     }
 
     template <class T>
@@ -129,13 +127,13 @@ class Batch {
         images.reserve(batch_.size());
         for (std::size_t i = 0; i < batch_.size(); ++i) {
             images.push_back(
-                view(batch_[i], plan_.images[i], workspace_.get(), options_.energy_top));
+                view(batch_[i], needs_.plan.images[i], workspace_.get(), options_.energy_top));
         }
         const Counters counters{0, kAllFinite, 0, 0, 0, 0};
-        copy(tree_at<Image>(layout_.images), images.data(), images.size());
-        copy(tree_at<Counters>(layout_.counters), &counters, 1);
-        clear(layout_.totals, batch_.size() * sizeof(Totals));
-        clear(layout_.ready, capacity_.records * sizeof(std::uint32_t));
+        copy(tree_at<Image>(needs_.tree.images), images.data(), images.size());
+        copy(tree_at<Counters>(needs_.tree.counters), &counters, 1);
+        clear(needs_.tree.totals, batch_.size() * sizeof(Totals));
+        clear(needs_.tree.ready, capacity_.records * sizeof(std::uint32_t));
     }
 
     template <class T>
@@ -149,36 +147,37 @@ class Batch {
 
     void enqueue(const GroupPlan& group) {
         for (std::uint32_t i = group.first; i < group.first + group.count; ++i) {
-            if (!plan_.images[i].copied) continue;
-            copy(workspace_.get() + plan_.images[i].features,
+            if (!needs_.plan.images[i].copied) continue;
+            copy(workspace_.get() + needs_.plan.images[i].features,
                  static_cast<const std::byte*>(batch_[i].values),
                  batch_[i].grid.patches() * batch_[i].dims * size_of(batch_[i].type));
         }
-        const Group launched{tree_at<Image>(layout_.images), group.first, group.count,
+        const Group launched{tree_at<Image>(needs_.tree.images), group.first, group.count,
                              group.most_padded};
         const Work work{launched.images,
-                        tree_at<Record>(layout_.records),
-                        tree_at<std::uint32_t>(layout_.ready),
-                        tree_at<std::uint16_t>(layout_.members),
-                        tree_at<Totals>(layout_.totals),
-                        tree_at<Counters>(layout_.counters),
+                        tree_at<Record>(needs_.tree.records),
+                        tree_at<std::uint32_t>(needs_.tree.ready),
+                        tree_at<std::uint16_t>(needs_.tree.members),
+                        tree_at<Totals>(needs_.tree.totals),
+                        tree_at<Counters>(needs_.tree.counters),
                         capacity_.records,
                         capacity_.members};
         launch_quantise(launched, &work.counters->not_finite, stream_);
         launch_high_energy(launched, stream_);
         launch_affinity(launched, affinity_threshold(options_.tau), stream_);
-        const auto [blocks, in_global] =
-            blocks_[static_cast<std::size_t>(&group - plan_.groups.data())];
+        const TreeRoom room =
+            needs_.rooms[static_cast<std::size_t>(&group - needs_.plan.groups.data())];
         launch_trees(launched, work, options_,
-                     {blocks, group.scratch_bytes, in_global ? scratch_.get() : nullptr}, stream_);
+                     {room.blocks, group.scratch_bytes, room.in_shared ? nullptr : scratch_.get()},
+                     stream_);
     }
 
     // The one place where the host waits.
     std::optional<std::vector<RegionTree>> bring_back() {
         Counters counters{};
         std::vector<Totals> totals(batch_.size());
-        copy(&counters, tree_at<Counters>(layout_.counters), 1);
-        copy(totals.data(), tree_at<Totals>(layout_.totals), totals.size());
+        copy(&counters, tree_at<Counters>(needs_.tree.counters), 1);
+        copy(totals.data(), tree_at<Totals>(needs_.tree.totals), totals.size());
         wait();
         if (counters.not_finite != kAllFinite) {
             throw NotFiniteError(NotFinitePlace::image(counters.not_finite),
@@ -188,8 +187,8 @@ class Batch {
         if (counters.overflow != 0) return std::nullopt;
         std::vector<Record> records(counters.records);
         std::vector<std::uint16_t> members(counters.members);
-        copy(records.data(), tree_at<Record>(layout_.records), records.size());
-        copy(members.data(), tree_at<std::uint16_t>(layout_.members), members.size());
+        copy(records.data(), tree_at<Record>(needs_.tree.records), records.size());
+        copy(members.data(), tree_at<std::uint16_t>(needs_.tree.members), members.size());
         wait();
         return number_regions(records, members, totals, options_.dominance);
     }
@@ -200,11 +199,9 @@ class Batch {
     const Options& options_;
     int device_;
     cudaStream_t stream_;
+    std::uint64_t growth_;
     Capacity capacity_;
-    BatchPlan plan_;
-    TreeLayout layout_{};
-    std::vector<std::pair<std::uint32_t, bool>> blocks_;  // of each group: tree_launch
-    std::size_t needed_ = 0;
+    Needs needs_;
     Allocation workspace_, tree_, scratch_;
 };
 

@@ -52,8 +52,12 @@ struct NotFiniteError : std::invalid_argument {
 // The device's memory is too small for the batch.
 class OutOfMemoryError : public std::bad_alloc {
   public:
-    explicit OutOfMemoryError(std::string message) : message_(std::move(message)) {}
+    OutOfMemoryError(std::string message, std::size_t needs, std::size_t half_needs)
+        : needs(needs), half_needs(half_needs), message_(std::move(message)) {}
     [[nodiscard]] const char* what() const noexcept override { return message_.c_str(); }
+
+    std::size_t needs;       // bytes, at least
+    std::size_t half_needs;  // the first half of the batch; 0 where there is but one image
 
   private:
     std::string message_;

@@ -10,8 +10,6 @@
 namespace claid::cuda {
 namespace {
 
-constexpr std::size_t kAlignment = 256;  // as cudaMalloc's
-
 // A kernel's grid has no more rows of blocks.
 constexpr std::uint32_t kMostImages = 65535;
 
@@ -100,6 +98,19 @@ Capacity capacity(std::span<const FeatureView> batch, std::uint64_t growth) {
     records =
         std::min<std::uint64_t>(records + batch.size(), std::numeric_limits<std::int32_t>::max());
     return {static_cast<std::uint32_t>(records), members};
+}
+
+TreeLayout tree_layout(std::size_t images, const Capacity& capacity) {
+    Layout layout(0);
+    TreeLayout out{};
+    out.images = layout.take(images, sizeof(Image));
+    out.counters = layout.take(1, sizeof(Counters));
+    out.totals = layout.take(images, sizeof(Totals));
+    out.records = layout.take(capacity.records, sizeof(Record));
+    out.ready = layout.take(capacity.records, sizeof(std::uint32_t));
+    out.members = layout.take(capacity.members, sizeof(std::uint16_t));
+    out.end = layout.end();
+    return out;
 }
 
 Image view(const FeatureView& features, const ImagePlan& plan, std::byte* base, double energy_top) {

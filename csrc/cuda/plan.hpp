@@ -9,6 +9,9 @@
 
 namespace claid::cuda {
 
+// Of every array in device memory, as cudaMalloc's.
+inline constexpr std::size_t kAlignment = 256;
+
 // Places in the workspace, in bytes.
 struct ImagePlan {
     std::uint32_t padded, stride;
@@ -42,6 +45,12 @@ struct Capacity {
 
 // A few times what trees of natural images take, times `growth`.
 Capacity capacity(std::span<const FeatureView> batch, std::uint64_t growth);
+
+// Places in the memory of the tree, in bytes: a Work's arrays behind each other.
+struct TreeLayout {
+    std::size_t images, counters, totals, records, ready, members, end;
+};
+TreeLayout tree_layout(std::size_t images, const Capacity& capacity);
 
 // The image as the kernels see it, in a workspace at `base`.
 Image view(const FeatureView& features, const ImagePlan& plan, std::byte* base, double energy_top);

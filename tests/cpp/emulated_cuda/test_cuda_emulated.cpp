@@ -7,6 +7,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "check.hpp"
@@ -195,6 +196,38 @@ void test_small_devices() {
     emulated::device() = ordinary;
 }
 
+// What the error says that the whole and the half of the batch need is enough, and a byte less not.
+void test_out_of_memory_says_what_is_needed() {
+    std::vector<Picture> batch;
+    for (std::int32_t i = 0; i < 5; ++i) {
+        batch.push_back(picture(Kind::constant, {9, 20 - i}, 33, 1));
+    }
+    const emulated::Device ordinary = emulated::device();
+    const auto fails_with = [&](std::size_t images, std::size_t memory) {
+        emulated::device().memory_bytes = memory;
+        std::pair<std::size_t, std::size_t> said{0, 0};
+        try {
+            const std::vector<Picture> part(batch.begin(),
+                                            batch.begin() + static_cast<std::ptrdiff_t>(images));
+            CHECK(all_same(on_cpu(part, {}), cuda::decompose(views_of(part), {}, {})));
+        } catch (const cuda::OutOfMemoryError& error) {
+            said = {error.needs, error.half_needs};
+        }
+        return said;
+    };
+    for (const std::size_t shared_bytes : {ordinary.shared_bytes, std::size_t{2000}}) {
+        emulated::device().shared_bytes = shared_bytes;
+        const auto [whole, half] = fails_with(5, 1);
+        CHECK(0 < half && half < whole);
+        CHECK(fails_with(5, whole - 1).first == whole);
+        CHECK(fails_with(5, whole).first == 0);
+        CHECK(fails_with(2, half - 1).first == half);
+        CHECK(fails_with(2, half).first == 0);
+        CHECK(fails_with(1, 1).second == 0);
+    }
+    emulated::device() = ordinary;
+}
+
 // A line of patches falls into more regions than there is room for at first: the work is done
 // again with more.
 void test_overflow(std::uint32_t seeds) {
@@ -306,6 +339,7 @@ int main(int argc, char** argv) {
     }
     test_types();
     test_small_devices();
+    test_out_of_memory_says_what_is_needed();
     test_not_finite();
     test_failing_calls();
     test_overflow(rounds);
