@@ -199,8 +199,8 @@ void test_small_devices() {
 // What the error says that the whole and the half of the batch need is enough, and a byte less not.
 void test_out_of_memory_says_what_is_needed() {
     std::vector<Picture> batch;
-    for (std::int32_t i = 0; i < 5; ++i) {
-        batch.push_back(picture(Kind::constant, {9, 20 - i}, 33, 1));
+    for (std::int32_t i = 0; i < 3; ++i) {
+        batch.push_back(picture(Kind::constant, {9, 10 - i}, 16, 1));
     }
     const emulated::Device ordinary = emulated::device();
     const auto fails_with = [&](std::size_t images, std::size_t memory) {
@@ -217,13 +217,12 @@ void test_out_of_memory_says_what_is_needed() {
     };
     for (const std::size_t shared_bytes : {ordinary.shared_bytes, std::size_t{2000}}) {
         emulated::device().shared_bytes = shared_bytes;
-        const auto [whole, half] = fails_with(5, 1);
+        const auto [whole, half] = fails_with(3, 1);
         CHECK(0 < half && half < whole);
-        CHECK(fails_with(5, whole - 1).first == whole);
-        CHECK(fails_with(5, whole).first == 0);
-        CHECK(fails_with(2, half - 1).first == half);
-        CHECK(fails_with(2, half).first == 0);
-        CHECK(fails_with(1, 1).second == 0);
+        CHECK(fails_with(3, whole - 1).first == whole);
+        CHECK(fails_with(3, whole).first == 0);
+        CHECK(fails_with(1, half - 1) == std::pair(half, std::size_t{0}));
+        CHECK(fails_with(1, half).first == 0);
     }
     emulated::device() = ordinary;
 }
@@ -339,10 +338,11 @@ int main(int argc, char** argv) {
     }
     test_types();
     test_small_devices();
-    test_out_of_memory_says_what_is_needed();
     test_not_finite();
     test_failing_calls();
     test_overflow(rounds);
+    if (rounds == 0) return summary();
+    test_out_of_memory_says_what_is_needed();
     test_member_overflow();
     return summary();
 }
