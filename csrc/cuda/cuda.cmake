@@ -41,6 +41,7 @@ if(CLAID_HAS_CUDA)
     csrc/cuda/decompose.cpp
     csrc/cuda/memory.cpp
     csrc/cuda/q15.cu
+    csrc/cuda/timing.cpp
     csrc/cuda/tree.cu)
   set_target_properties(claid_cuda PROPERTIES CUDA_VISIBILITY_PRESET hidden)
   # The contract's float64 steps: nothing fused.

@@ -10,6 +10,7 @@
 #include "cuda/memory.hpp"
 #include "cuda/numbering.hpp"
 #include "cuda/plan.hpp"
+#include "cuda/timing.hpp"
 
 namespace claid::cuda {
 namespace {
@@ -61,19 +62,22 @@ Needs needs_of(std::span<const FeatureView> batch, std::size_t budget, const Cap
 class Batch {
   public:
     Batch(std::span<const FeatureView> batch, const Options& options, Place place,
-          std::uint64_t growth)
+          std::uint64_t growth, Timing* timing)
         : batch_(batch),
           options_(options),
           device_(place.device),
           // Python has it as a number. NOLINTNEXTLINE(performance-no-int-to-ptr)
           stream_(reinterpret_cast<cudaStream_t>(place.stream)),
           growth_(growth),
-          capacity_(capacity(batch, growth)) {
+          capacity_(capacity(batch, growth)),
+          timing_(timing),
+          stopwatch_(timing, stream_) {
         allocate();
     }
 
     // Nothing where the capacity was too small.
     std::optional<std::vector<RegionTree>> run() {
+        stopwatch_.mark(&Timing::upload);
         upload();
         for (const GroupPlan& group : needs_.plan.groups) enqueue(group);
         return bring_back();
@@ -162,14 +166,18 @@ class Batch {
                         tree_at<Counters>(needs_.tree.counters),
                         capacity_.records,
                         capacity_.members};
+        stopwatch_.mark(&Timing::upload);
         launch_quantise(launched, &work.counters->not_finite, stream_);
         launch_high_energy(launched, stream_);
+        stopwatch_.mark(&Timing::quantise);
         launch_affinity(launched, affinity_threshold(options_.tau), stream_);
+        stopwatch_.mark(&Timing::affinity);
         const TreeRoom room =
             needs_.rooms[static_cast<std::size_t>(&group - needs_.plan.groups.data())];
         launch_trees(launched, work, options_,
                      {room.blocks, group.scratch_bytes, room.in_shared ? nullptr : scratch_.get()},
                      stream_);
+        stopwatch_.mark(&Timing::tree);
     }
 
     // The one place where the host waits.
@@ -185,12 +193,24 @@ class Batch {
                                  NotFinitePlace::column(counters.not_finite));
         }
         if (counters.overflow != 0) return std::nullopt;
+        if (timing_ != nullptr) read_times(totals);
         std::vector<Record> records(counters.records);
         std::vector<std::uint16_t> members(counters.members);
         copy(records.data(), tree_at<Record>(needs_.tree.records), records.size());
         copy(members.data(), tree_at<std::uint16_t>(needs_.tree.members), members.size());
         wait();
         return number_regions(records, members, totals, options_.dominance);
+    }
+
+    void read_times(const std::vector<Totals>& totals) const {
+        constexpr double kMillisecond = 1e-6;  // in nanoseconds
+        stopwatch_.read();
+        for (const Totals& image : totals) {
+            timing_->busy += kMillisecond * static_cast<double>(image.busy_nanoseconds);
+            timing_->sweeps += kMillisecond * static_cast<double>(image.sweep_nanoseconds);
+            timing_->rounds += image.rounds;
+            timing_->moves += image.moves;
+        }
     }
 
     void wait() { check(cudaStreamSynchronize(stream_), "decomposing on the device"); }
@@ -202,6 +222,8 @@ class Batch {
     std::uint64_t growth_;
     Capacity capacity_;
     Needs needs_;
+    Timing* timing_;
+    Stopwatch stopwatch_;
     Allocation workspace_, tree_, scratch_;
 };
 
@@ -234,12 +256,13 @@ Availability availability() {
 }
 
 std::vector<RegionTree> decompose(std::span<const FeatureView> batch, const Options& options,
-                                  Place place) {
+                                  Place place, Timing* timing) {
     constexpr std::uint64_t kGrowth = 4;
     if (batch.empty()) return {};
     const DeviceGuard guard(place.device);
     for (std::uint64_t growth = 1;; growth *= kGrowth) {
-        if (auto trees = Batch(batch, options, place, growth).run()) return std::move(*trees);
+        if (auto trees = Batch(batch, options, place, growth, timing).run())
+            return std::move(*trees);
     }
 }
 

@@ -68,9 +68,18 @@ struct CudaError : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
+// Milliseconds of one call.
+struct Timing {
+    double upload = 0, quantise = 0, affinity = 0, tree = 0;  // on the device, one after another
+    // In the tree, added up over its blocks: at work on a node, and of this in k-sums.
+    double busy = 0, sweeps = 0;
+    std::uint64_t rounds = 0;  // of k-sums
+    std::uint64_t moves = 0;
+};
+
 // The trees do not depend on the batch. All work is put on the place's stream; it is waited for
 // only to bring the trees back. Throws NotFiniteError, OutOfMemoryError, CudaError.
 std::vector<RegionTree> decompose(std::span<const FeatureView> batch, const Options& options,
-                                  Place place);
+                                  Place place, Timing* timing = nullptr);
 
 }  // namespace claid::cuda

@@ -86,6 +86,7 @@ class DeviceBlock {
         store_release(flag, value);
     }
     __device__ static std::uint32_t acquire(std::uint32_t& flag) { return load_acquire(flag); }
+    __device__ static std::uint64_t nanoseconds() { return global_timer(); }
     __device__ static void pause() { __nanosleep(kPauseNanoseconds); }
 
   private:

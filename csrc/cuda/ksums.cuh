@@ -262,20 +262,24 @@ class KSums {
     std::uint32_t round_ = 0;
 };
 
-// Sweeps until one makes no move, or options.max_passes. Returns the number of moves.
+struct Effort {
+    std::uint64_t moves, rounds;
+};
+
+// Sweeps until one makes no move, or options.max_passes.
 template <class Block>
-CLAID_DEVICE std::uint64_t k_sums(Block& block, Shared& shared, const Node& node,
-                                  const Options& options) {
+CLAID_DEVICE Effort k_sums(Block& block, Shared& shared, const Node& node, const Options& options) {
     KSums<Block> state(block, shared, node, options);
-    std::uint64_t moves = 0;
+    Effort effort{0, 0};
     for (std::int64_t sweep = 0; sweep < options.max_passes; ++sweep) {
         const auto order = VisitingOrder::of(options.seed, node.scratch.patches[0], node.size,
                                              static_cast<std::uint64_t>(sweep));
         const std::uint32_t moved = state.sweep(order);
-        moves += moved;
+        effort.moves += moved;
+        effort.rounds += moved + 1;
         if (moved == 0) break;
     }
-    return moves;
+    return effort;
 }
 
 }  // namespace claid::cuda

@@ -29,6 +29,13 @@ __device__ inline std::uint32_t load_acquire(const std::uint32_t& flag) {
     return value;
 }
 
+// Nanoseconds since some moment, the same for all multiprocessors; it may go by microseconds.
+__device__ inline std::uint64_t global_timer() {
+    std::uint64_t time;
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(time));
+    return time;
+}
+
 // Sixteen bytes from global to shared memory, past the registers. Compute capability 8.0.
 __device__ inline void copy_async_16(void* to, const void* from) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(

@@ -32,9 +32,13 @@ class Grower {
             });
             const std::uint32_t record = shared_.record;
             if (record == kNoRecord) return;
+            const std::uint64_t start = block_.nanoseconds();
             grow(record);
             block_.for_each_thread([&](int thread) {
-                if (thread == 0) block_.add(work_.counters->pending, ~std::uint32_t{0});
+                if (thread != 0) return;
+                block_.add(work_.totals[work_.records[record].image].busy_nanoseconds,
+                           block_.nanoseconds() - start);
+                block_.add(work_.counters->pending, ~std::uint32_t{0});
             });
         }
     }
@@ -71,11 +75,15 @@ class Grower {
     CLAID_DEVICE void bisect(std::uint32_t number, const Node& node, const Measures& measures,
                              std::uint32_t image) {
         start(block_, shared_, node, options_, measures);
-        const std::uint64_t moves = k_sums(block_, shared_, node, options_);
+        const std::uint64_t before = block_.nanoseconds();
+        const Effort effort = k_sums(block_, shared_, node, options_);
         block_.for_each_thread([&](int thread) {
             if (thread != 0) return;
-            block_.add(work_.totals[image].cuts, std::uint64_t{1});
-            block_.add(work_.totals[image].moves, moves);
+            Totals& totals = work_.totals[image];
+            block_.add(totals.cuts, std::uint64_t{1});
+            block_.add(totals.moves, effort.moves);
+            block_.add(totals.rounds, effort.rounds);
+            block_.add(totals.sweep_nanoseconds, block_.nanoseconds() - before);
         });
         Components<Block>(block_, shared_, node).publish(work_, number, options_.min_patches);
     }

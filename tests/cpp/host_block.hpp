@@ -73,6 +73,7 @@ class HostBlock {
     static std::uint32_t acquire(std::uint32_t& flag) {
         return std::atomic_ref(flag).load(std::memory_order_acquire);
     }
+    static std::uint64_t nanoseconds() { return 0; }
     static void pause() { std::this_thread::yield(); }
 
   private:

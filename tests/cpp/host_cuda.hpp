@@ -92,7 +92,7 @@ HostResult grow_trees(std::span<const cuda::Image> images, const Options& option
     std::vector<cuda::Record> records(run.record_capacity);
     std::vector<std::uint32_t> ready(run.record_capacity, 0);
     std::vector<std::uint16_t> members(run.member_capacity);
-    std::vector<cuda::Totals> totals(images.size(), {0, 0});
+    std::vector<cuda::Totals> totals(images.size(), cuda::Totals{});
     const auto roots = static_cast<std::uint32_t>(images.size());
     cuda::Counters counters{0, cuda::kAllFinite, roots, 0, roots, 0};
     std::size_t scratch_bytes = 0;

@@ -291,6 +291,29 @@ cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStre
     });
     return cudaSuccess;
 }
+struct EmulatedEvent {
+    std::uint64_t ticks = 0;
+};
+cudaError_t cudaEventCreate(cudaEvent_t* event) {
+    if (emulated::fails_now()) return cudaErrorUnknown;
+    *event = new EmulatedEvent;
+    return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    state.work.push_back([event] { delete event; });
+    return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+    if (emulated::fails_now()) return cudaErrorUnknown;
+    emulated::unless_failed([event] { event->ticks = emulated::ticks(); });
+    return cudaSuccess;
+}
+// A tick is a millisecond.
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end) {
+    if (emulated::fails_now()) return cudaErrorUnknown;
+    *milliseconds = static_cast<float>(end->ticks - start->ticks);
+    return cudaSuccess;
+}
 cudaError_t cudaStreamSynchronize(cudaStream_t) {
     if (emulated::fails_now()) return cudaErrorUnknown;
     emulated::drain();

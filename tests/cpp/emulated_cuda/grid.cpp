@@ -68,6 +68,7 @@ struct Grid {
 Grid grid;
 Fiber host;
 Thread* current = nullptr;
+std::uint64_t resumed = 0;
 Block* in_place = nullptr;  // whose __shared__ variables are there
 // Blocks and the stacks of their threads, kept for the next launch.
 std::vector<std::unique_ptr<Block>> spare;
@@ -131,6 +132,7 @@ void bring_in(Block& block) {
 
 void resume(Thread& thread) {
     current = &thread;
+    ++resumed;
     threadIdx = {thread.number, 0, 0};
     host.switch_to(thread.fiber);
     current = nullptr;
@@ -268,6 +270,8 @@ void pause() {
     block.runnable.push_back(current->number);
     hand_over();
 }
+
+std::uint64_t ticks() { return resumed; }
 
 std::byte* dynamic_shared() { return current->block->dynamic.data(); }
 

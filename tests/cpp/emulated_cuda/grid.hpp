@@ -42,6 +42,8 @@ void may_switch();
 // The same, in a loop that waits for another block.
 void pause();
 std::byte* dynamic_shared();
+// Goes up by one whenever a thread is resumed; the host may ask, too.
+std::uint64_t ticks();
 unsigned lane();
 
 // An instruction that the lanes in `mask` of a warp execute together: when all are there, one

@@ -277,6 +277,20 @@ void test_member_overflow() {
     CHECK(emulated::launches() - before == 2 * kOneRun);
 }
 
+void test_timing() {
+    const std::vector<Picture> batch = {picture(Kind::blobs, {9, 14}, 40, 1),
+                                        picture(Kind::noise, {7, 9}, 40, 2)};
+    const Options options = options_of(1);
+    const std::vector<RegionTree> wanted = on_cpu(batch, options);
+    cuda::Timing timing;
+    CHECK(all_same(wanted, cuda::decompose(views_of(batch), options, {}, &timing)));
+    CHECK(timing.quantise > 0 && timing.affinity > 0 && timing.tree > 0);
+    CHECK(0 < timing.sweeps && timing.sweeps < timing.busy);
+    const auto moves = static_cast<std::uint64_t>(wanted[0].moves + wanted[1].moves);
+    const auto cuts = static_cast<std::uint64_t>(wanted[0].cuts + wanted[1].cuts);
+    CHECK(timing.moves == moves && timing.rounds >= moves + cuts);
+}
+
 void test_not_finite() {
     for (const float wrong : {INFINITY, -INFINITY, NAN}) {
         std::vector<Picture> batch = {picture(Kind::blobs, {7, 9}, 20, 1),
@@ -301,12 +315,13 @@ void test_failing_calls() {
     const std::vector<Picture> batch = {picture(Kind::blobs, {5, 6}, 16, 1)};
     const Options options = options_of(1);
     const std::vector<RegionTree> wanted = on_cpu(batch, options);
+    cuda::Timing timing;
     int unnoticed = 0;
     for (std::uint64_t n = 1;; ++n) {
         emulated::fail_call(n);
         bool thrown = false;
         try {
-            CHECK(all_same(wanted, cuda::decompose(views_of(batch), options, {})));
+            CHECK(all_same(wanted, cuda::decompose(views_of(batch), options, {}, &timing)));
         } catch (const cuda::CudaError&) {
             thrown = true;
         }
@@ -338,6 +353,7 @@ int main(int argc, char** argv) {
     }
     test_types();
     test_small_devices();
+    test_timing();
     test_not_finite();
     test_failing_calls();
     test_overflow(rounds);

@@ -17,8 +17,10 @@ enum cudaError_t {
 
 struct EmulatedStream;
 struct EmulatedPool;
+struct EmulatedEvent;
 using cudaStream_t = EmulatedStream*;
 using cudaMemPool_t = EmulatedPool*;
+using cudaEvent_t = EmulatedEvent*;
 using uint3 = emulated::Index;
 
 struct dim3 : emulated::Index {
@@ -68,4 +70,8 @@ cudaError_t cudaFreeAsync(void* memory, cudaStream_t stream);
 cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind kind,
                             cudaStream_t stream);
 cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t stream);
+cudaError_t cudaEventCreate(cudaEvent_t* event);
+cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t start, cudaEvent_t end);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);

@@ -27,6 +27,8 @@ EMULATED_UNSEEN inline std::uint32_t load_acquire(const std::uint32_t& flag) {
     return flag;
 }
 
+inline std::uint64_t global_timer() { return emulated::ticks(); }
+
 // The bytes come when the thread waits for them, the latest that they may.
 void copy_async_16(void* to, const void* from);
 void end_copy_group();
