@@ -86,6 +86,23 @@ py::list detect_cuda(const py::sequence& features, const std::vector<GridArgumen
     return out;
 }
 
+// Milliseconds of the steps, for bench/gpu_timing.py; the trees are dropped.
+py::dict time_cuda_steps(const py::sequence& features, const std::vector<GridArgument>& grids,
+                         int device, std::uintptr_t stream, const py::kwargs& options) {
+    const claid::Options chosen = bindings::options_of(options);
+    const Sources sources(features, grids, device);
+    claid::cuda::Timing timing;
+    {
+        const py::gil_scoped_release unlocked;
+        claid::cuda::decompose(sources.views(), chosen, {device, stream}, &timing);
+    }
+    using namespace py::literals;
+    return py::dict("upload"_a = timing.upload, "quantise"_a = timing.quantise,
+                    "affinity"_a = timing.affinity, "tree"_a = timing.tree, "busy"_a = timing.busy,
+                    "sweeps"_a = timing.sweeps, "rounds"_a = timing.rounds,
+                    "moves"_a = timing.moves, "products"_a = timing.products);
+}
+
 }  // namespace
 
 void register_detect_cuda(py::module_& module) {
@@ -105,4 +122,10 @@ void register_detect_cuda(py::module_& module) {
                py::arg("device"), py::arg("stream"),
                "Region trees of DLPack capsules (N, D) on a CUDA device and float32 arrays (N, D), "
                "made on a stream of that device; see claid_ext.detect.");
+    module.def("time_cuda_steps", &time_cuda_steps, py::arg("features"), py::arg("grids"),
+               py::arg("device"), py::arg("stream"),
+               "Milliseconds that the steps of detect_cuda take on the device: upload, quantise, "
+               "affinity and tree, one after another; and added up over the blocks that grow the "
+               "trees, busy, and sweeps of that. Also the k-sums rounds and moves, and the "
+               "products that the moves took.");
 }

@@ -210,6 +210,7 @@ class Batch {
             timing_->sweeps += kMillisecond * static_cast<double>(image.sweep_nanoseconds);
             timing_->rounds += image.rounds;
             timing_->moves += image.moves;
+            timing_->products += image.products;
         }
     }
 

@@ -75,6 +75,7 @@ struct Timing {
     double busy = 0, sweeps = 0;
     std::uint64_t rounds = 0;  // of k-sums
     std::uint64_t moves = 0;
+    std::uint64_t products = 0;  // that the moves took
 };
 
 // The trees do not depend on the batch. All work is put on the place's stream; it is waited for

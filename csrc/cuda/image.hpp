@@ -58,6 +58,7 @@ struct Totals {
     std::uint64_t cuts;
     std::uint64_t moves;
     std::uint64_t rounds;             // of k-sums: moves, and visits that found none
+    std::uint64_t products;           // looked up or computed for the moves
     std::uint64_t busy_nanoseconds;   // of blocks at work on the image's nodes
     std::uint64_t sweep_nanoseconds;  // of which in k-sums
 };

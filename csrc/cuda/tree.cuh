@@ -83,6 +83,7 @@ class Grower {
             block_.add(totals.cuts, std::uint64_t{1});
             block_.add(totals.moves, effort.moves);
             block_.add(totals.rounds, effort.rounds);
+            block_.add(totals.products, effort.moves * node.size);
             block_.add(totals.sweep_nanoseconds, block_.nanoseconds() - before);
         });
         Components<Block>(block_, shared_, node).publish(work_, number, options_.min_patches);

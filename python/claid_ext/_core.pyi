@@ -55,6 +55,22 @@ def detect_cuda(
     max_passes: int,
     released: bool,
 ) -> list[TreeArrays]: ...
+def time_cuda_steps(
+    features: Sequence[object],
+    grids: Sequence[tuple[int, int]],
+    device: int,
+    stream: int,
+    *,
+    tau: float,
+    connectivity: float,
+    energy_top: float,
+    dominance: float,
+    min_patches: int,
+    random_start: bool,
+    seed: int,
+    max_passes: int,
+    released: bool,
+) -> dict[str, float]: ...
 def compiled_simd_levels() -> list[str]: ...
 def simd_levels() -> list[str]: ...
 def simd_level() -> str: ...

@@ -288,6 +288,7 @@ void test_timing() {
     CHECK(0 < timing.sweeps && timing.sweeps < timing.busy);
     const auto moves = static_cast<std::uint64_t>(wanted[0].moves + wanted[1].moves);
     const auto cuts = static_cast<std::uint64_t>(wanted[0].cuts + wanted[1].cuts);
+    CHECK(timing.products > timing.moves);
     CHECK(timing.moves == moves && timing.rounds >= moves + cuts);
 }
 
