@@ -1,6 +1,8 @@
 // The CUDA backend on a GPU against the CPU, without Python: what compute-sanitizer is run on.
-//   claid_cuda_device_test [full]     full: also an image of 45 x 60 patches of D = 768
-// Exits with 77 where there is no GPU.
+//   claid_cuda_device_test [small | image | full]
+// small: many small images, as without an argument; image: only one of 45 x 60 patches of D = 768;
+// full: small, two such images and a grid too large for shared memory. Exits with 77 where there is
+// no GPU.
 #include <cmath>
 #include <cstdio>
 #include <cstring>
@@ -82,8 +84,13 @@ int main(int argc, char** argv) {
     const claid::cuda::Availability found = claid::cuda::availability();
     std::printf("%s\n", found.reason.c_str());
     if (!found.available) return 77;
+    const char* const what = argc > 1 ? argv[1] : "small";
+    if (std::strcmp(what, "image") == 0) {
+        compare({picture(Kind::blobs, {45, 60}, 768, 1)}, {});
+        return summary();
+    }
     test_small();
-    if (argc > 1 && std::strcmp(argv[1], "full") == 0) {
+    if (std::strcmp(what, "full") == 0) {
         compare({picture(Kind::blobs, {45, 60}, 768, 1), picture(Kind::noise, {45, 60}, 768, 2)},
                 {});
         test_large_and_not_finite();
