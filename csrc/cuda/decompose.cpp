@@ -75,8 +75,16 @@ class Batch {
         allocate();
     }
 
+    // After an error, what is on the stream still reads features that the caller may then free.
+    ~Batch() {
+        if (at_work_) cudaStreamSynchronize(stream_);
+    }
+    Batch(const Batch&) = delete;
+    Batch& operator=(const Batch&) = delete;
+
     // Nothing where the capacity was too small.
     std::optional<std::vector<RegionTree>> run() {
+        at_work_ = true;
         stopwatch_.mark(&Timing::upload);
         upload();
         for (const GroupPlan& group : needs_.plan.groups) enqueue(group);
@@ -187,6 +195,7 @@ class Batch {
         copy(&counters, tree_at<Counters>(needs_.tree.counters), 1);
         copy(totals.data(), tree_at<Totals>(needs_.tree.totals), totals.size());
         wait();
+        at_work_ = false;
         if (counters.not_finite != kAllFinite) {
             throw NotFiniteError(NotFinitePlace::image(counters.not_finite),
                                  NotFinitePlace::row(counters.not_finite),
@@ -223,6 +232,7 @@ class Batch {
     std::uint64_t growth_;
     Capacity capacity_;
     Needs needs_;
+    bool at_work_ = false;
     Timing* timing_;
     Stopwatch stopwatch_;
     Allocation workspace_, tree_, scratch_;

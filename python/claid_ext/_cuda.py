@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from claid_ext import _core
@@ -89,13 +90,16 @@ def _sources(arrays: list[Any], grids: list[tuple[int, int]], device: int) -> _S
             held.append(check_images(array, grid).features[0])
             capsules.append(held[-1])
             continue
-        if torch is not None and isinstance(array, torch.Tensor):
+        is_tensor = torch is not None and isinstance(array, torch.Tensor)
+        if is_tensor:
             array = _as_features(torch, f"features[{i}]", array, device)  # noqa: PLW2901
         elif not hasattr(array, "__dlpack__"):
             raise TypeError(f"features[{i}] is on a CUDA device and must have __dlpack__")
         held.append(array)
-        # The default stream is 0 to the runtime, and 1 to DLPack.
-        capsules.append(array.__dlpack__(stream=stream or _LEGACY_STREAM))
+        # torch exports tensors of its current device only.
+        with torch.cuda.device(device) if is_tensor else nullcontext():
+            # The default stream is 0 to the runtime, and 1 to DLPack.
+            capsules.append(array.__dlpack__(stream=stream or _LEGACY_STREAM))
     return _Sources(held, capsules, stream)
 
 
