@@ -37,6 +37,7 @@ _OPTIONS = {
     for name, parameter in inspect.signature(_detect.detect).parameters.items()
     if name not in {"features", "grid", "device"}
 }
+SCALES = (0.1, 10.0)  # least and most
 _GPU_BATCH = 16
 _READERS = 4
 
@@ -125,8 +126,10 @@ class Detector:
     ----------
     backbone : the Backbone that gives the features.
     detect_options : options of `claid_ext.detect`, the backbone's defaults among them.
+    given_options : those of them that were given.
     batch_size : how many images of equal size go through the backbone at once.
     keep_features : whether detections hold their features.
+    scale : how much larger than the paper's size the backbone sees the images.
     """
 
     def __init__(
@@ -138,6 +141,7 @@ class Detector:
         patch_size: int | None = None,
         keep_features: bool = False,
         batch_size: int | None = None,
+        scale: float = 1.0,
         **detect_options: Any,
     ) -> None:
         """Load the backbone.
@@ -149,8 +153,10 @@ class Detector:
         batch_size : images of equal size at once; None for 16 on a GPU and 1 on the CPU, where
             more are no faster. The features, and so the regions, may differ in the last bits of
             float32 with the batch, as networks do.
+        scale : 1 for the paper's size of the input; more finds smaller things and takes longer: the
+            patches grow with its square, a ViT's attention with the square of their number.
         detect_options : options of `claid_ext.detect`; `tau` and `min_patches` are else those that
-            suit the backbone.
+            suit the backbone at this scale.
 
         Raises
         ------
@@ -161,11 +167,14 @@ class Detector:
             isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1
         ):
             raise ValueError(f"batch_size must be a positive int or None, got {batch_size!r}")
+        check_scale(scale)
         from claid_ext.backbones import load_backbone
 
         self.backbone: Backbone = load_backbone(backbone, weights, device, patch_size=patch_size)
+        self.scale = float(scale)
+        self.given_options = dict(detect_options)
         self.detect_options: dict[str, Any] = {
-            "tau": self.backbone.tau,
+            "tau": self.backbone.tau if scale <= 1 else self.backbone.enlarged_tau,
             "min_patches": self.backbone.min_patches,
             **detect_options,
         }
@@ -179,6 +188,16 @@ class Detector:
         """Return backbone and options."""
         options = ", ".join(f"{name}={value!r}" for name, value in self.detect_options.items())
         return f"Detector({self.backbone!r}, {options})"
+
+    def at(self, scale: float) -> Detector:
+        """Return the same detector at another scale; they share the backbone."""
+        return Detector(
+            self.backbone,
+            keep_features=self.keep_features,
+            batch_size=self.batch_size,
+            scale=scale,
+            **self.given_options,
+        )
 
     def __call__(self, images: Any, progress: bool = False) -> list[Detection]:
         """Find the regions of one image or of many.
@@ -246,7 +265,7 @@ class Detector:
     def _read(self, image: Any) -> _Input:
         upright = as_image(image)
         try:
-            pixels, covered = self.backbone.preprocess(upright)
+            pixels, covered = self.backbone.preprocess(upright, self.scale)
         except ValueError as error:
             where = f"{image}: " if isinstance(image, str | os.PathLike) else ""
             raise ValueError(f"{where}{error}") from None
@@ -293,6 +312,19 @@ class Detector:
             )
             for i, (tree, item) in enumerate(zip(trees, inputs, strict=True))
         ]
+
+
+def check_scale(scale: Any) -> None:
+    """Raise unless a scale is a number from 0.1 to 10.
+
+    Raises
+    ------
+    TypeError, ValueError : it is not.
+    """
+    if isinstance(scale, bool) or not isinstance(scale, int | float):
+        raise TypeError(f"scale must be a number, got {scale!r}")
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise ValueError(f"scale must be from {SCALES[0]} to {SCALES[1]}, got {scale!r}")
 
 
 def _check_detect_options(options: dict[str, Any]) -> None:

@@ -123,7 +123,7 @@ def test_what_is_there_is_not_made_again(pictures: Path, measure: Measurer) -> N
 
 def test_dummies_in(pictures: Path, measure: Measurer) -> None:
     found = load_search("folder", pictures / "things")
-    setup = OFFLINE.but(detect={"dominance": 0.5})
+    setup = OFFLINE.but(detect={"dominance": 0.5}, scales=(1.0,))
     without, with_all = measure(found, setup), measure(found, setup.but(dummies=True))
     detector, _ = measure._load(setup)
     trees = [found.tree for found in detector([str(path) for path in found.images])]
@@ -175,7 +175,7 @@ def test_eval_search(pictures: Path, tmp_path: Path, capsys) -> None:
     assert claid_eval(*words, "--regions", "grid", "full") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("### Instance search")
-    assert "things, grid, efficientnet_lite0 mean" in printed
+    assert "things, grid, efficientnet_lite0 cells" in printed
     assert "- Measured on: " in printed, "times say on what machine"
     table = json.loads(file.read_text())
     grid, full = table["rows"]

@@ -60,6 +60,9 @@ def test_a_pasted_thing_is_found_from_the_command_line(tmp_path, capsys, cup_on_
 
     assert main([*command[:-4], "900", "900", "950", "950"]) == 1
     assert "outside the image of 600 x 400" in capsys.readouterr().err
+    changed = [*NETWORKS, "--scales", "1"]
+    assert main(["index", str(photos), "-o", index, *changed]) == 1
+    assert "scales is [1.0, 1.5, 2.25] there and [1.0] here" in capsys.readouterr().err
     changed = [*NETWORKS, "--pooling", "max"]
     assert main(["index", str(photos), "-o", index, *changed]) == 1
-    assert "pooling is 'mean' there and 'max' here" in capsys.readouterr().err
+    assert "pooling is 'cells' there and 'max' here" in capsys.readouterr().err

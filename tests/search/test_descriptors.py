@@ -44,7 +44,13 @@ def naive_bins(values, box, bins=7, samples=2):
     return out
 
 
-@pytest.mark.parametrize("pooling", ["mean", "max", "gem", "mask"])
+def unit_cells(bins):
+    """(C, 3, 3) to 9 C numbers: cell by cell, row by row, each of length 1."""
+    cells = [bins[:, row, column] for row in range(3) for column in range(3)]
+    return np.concatenate([cell / np.linalg.norm(cell) for cell in cells])
+
+
+@pytest.mark.parametrize("pooling", ["mean", "max", "gem", "mask", "cells"])
 def test_pooling_equals_a_naive_implementation(pooling):
     rng = np.random.default_rng(0)
     values = rng.normal(size=(3, 6, 9)).astype(np.float32)
@@ -61,6 +67,7 @@ def test_pooling_equals_a_naive_implementation(pooling):
             "gem": np.cbrt((np.maximum(bins, 1e-6) ** 3).mean((1, 2))),
             "mask": naive_bins(values * cover[i], box).sum((1, 2))
             / naive_bins(cover[i][None], box).sum(),
+            "cells": unit_cells(naive_bins(values, box, 3, 4)),
         }[pooling]
         np.testing.assert_allclose(got[i].numpy(), wanted, atol=1e-5)
 
@@ -126,6 +133,22 @@ def test_any_module_and_the_same_answer_in_any_batch():
         RegionDescriptor(module)([images[0]], [Regions.of_boxes((9, 9), [[0, 0, 9, 9]])])
 
 
+def test_cells_of_all_layers_but_the_last():
+    class TwoLayers(torch.nn.Module):
+        def forward(self, batch):
+            return [torch.nn.functional.avg_pool2d(batch, 8), batch[:, :2, ::16, ::16]]
+
+    image = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+    regions = region_source("grid")([image])
+    (vectors,) = RegionDescriptor(TwoLayers(), pooling="cells")([image], regions)
+    assert vectors.shape == (30, 9 * 3 + 2)
+    (last,) = RegionDescriptor(TwoLayers(), pooling="mean")([image], regions)
+    direction = last[:, 3:] / np.linalg.norm(last[:, 3:], axis=1, keepdims=True)
+    np.testing.assert_allclose(vectors[:, 27:], direction / 2**0.5, atol=1e-5)
+    (one,) = RegionDescriptor(torch.nn.AvgPool2d(8), pooling="cells")([image], regions)
+    np.testing.assert_allclose(one, vectors[:, :27] * 2**0.5, atol=1e-5)
+
+
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match="pooling must be one of"):
         RegionDescriptor(torch.nn.Identity(), pooling="median")
@@ -138,6 +161,6 @@ def test_wrong_arguments_are_named():
 
 
 def test_pooling_follows_from_the_network():
-    for name, pooling in [("efficientnet_lite0", "mean"), ("resnet50", "gem"), ("tokens", "gem")]:
+    for name, pooling in [("efficientnet_lite0", "cells"), ("resnet50", "gem"), ("tokens", "gem")]:
         assert default_pooling(name) == pooling
     assert RegionDescriptor(torch.nn.Conv2d(3, 5, 16, stride=16)).pooling == "gem"

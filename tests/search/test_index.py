@@ -216,7 +216,7 @@ def test_opening_with_other_options_is_an_error(tmp_path, fake):
     with pytest.raises(FileExistsError, match="not empty"):
         InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full")
     manifest = tmp_path / "i" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": 1', '"version": 99'))
+    manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 99'))
     with pytest.raises(InvalidIndexError, match="version 99"):
         InstanceIndex.open(tmp_path / "i")
 

@@ -31,6 +31,7 @@ class Backbone:
     name : what it was asked for as.
     patch_size : side of a patch in pixels.
     tau, min_patches : what suits its features as options of `claid_ext.detect`.
+    scales, enlarged_tau : as of BackboneSpec.
     mean, std : of a channel, of pixels between 0 and 1.
     device : where it runs.
     weights : where its weights came from, in words.
@@ -44,6 +45,8 @@ class Backbone:
         patch_size: int,
         tau: float = DEFAULT_TAU,
         min_patches: int | None = None,
+        scales: tuple[float, ...] = (1.0,),
+        enlarged_tau: float | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
         device: torch.device | str = "cpu",
@@ -58,6 +61,8 @@ class Backbone:
         self.patch_size = patch_size
         self.tau = tau
         self.min_patches = default_min_patches(patch_size) if min_patches is None else min_patches
+        self.scales = scales
+        self.enlarged_tau = tau if enlarged_tau is None else enlarged_tau
         self.mean = mean
         self.std = std
         self.device = device
@@ -94,8 +99,10 @@ class Backbone:
             "weights": str(Path(self.weights).absolute()) if of_file else None,
         }
 
-    def preprocess(self, image: Image.Image) -> tuple[torch.Tensor, tuple[float, float]]:
-        """Bring an RGB image to what `features` takes.
+    def preprocess(
+        self, image: Image.Image, scale: float = 1.0
+    ) -> tuple[torch.Tensor, tuple[float, float]]:
+        """Bring an RGB image to what `features` takes: the paper's size, `scale` times as large.
 
         Returns
         -------
@@ -106,7 +113,7 @@ class Backbone:
         ------
         ValueError : so elongated that it has more than 65535 patches.
         """
-        return to_tensor(image, self.patch_size, self.mean, self.std)
+        return to_tensor(image, self.patch_size, self.mean, self.std, scale)
 
     def features(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the features (B, N, D) of a batch (B, 3, h, w), on the backbone's device.
@@ -249,6 +256,8 @@ def _from_timm(
         patch_size=patch_height,
         tau=spec.tau if spec else DEFAULT_TAU,
         min_patches=spec.min_patches if spec else None,
+        scales=spec.scales if spec else (1.0,),
+        enlarged_tau=spec.enlarged_tau if spec else None,
         mean=tuple(config.get("mean", IMAGENET_MEAN)),
         std=tuple(config.get("std", IMAGENET_STD)),
         device=next(model.parameters()).device,

@@ -26,19 +26,20 @@ _MOST_PATCHES = 65535
 
 
 def input_size(
-    image_size: tuple[int, int], patch_size: int
+    image_size: tuple[int, int], patch_size: int, scale: float = 1.0
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """Choose the size that an image is brought to, and the grid of whole patches in it.
 
     Where the shorter side is over 355 pixels, it is brought to 360, or to less so that the longer
     is at most 800. A smaller image keeps its size, unless it is so long that it has more pixels
-    than two of 360 x 800: it is brought down to that many. A side shorter than one patch is
-    stretched to one patch.
+    than two of 360 x 800: it is brought down to that many. `scale` multiplies what comes of this. A
+    side shorter than one patch is stretched to one patch.
 
     Parameters
     ----------
     image_size : (height, width) in pixels.
     patch_size : side of a patch in pixels.
+    scale : 1 for the paper's size; more, to find smaller things.
 
     Returns
     -------
@@ -51,10 +52,10 @@ def input_size(
     """
     shorter, longer = min(image_size), max(image_size)
     if shorter > _KEEPS_ITS_SIZE:
-        scale = min(_SHORTER / shorter, _LONGER / longer)
+        resize = min(_SHORTER / shorter, _LONGER / longer)
     else:
-        scale = min(1.0, (_MOST_PIXELS / (shorter * longer)) ** 0.5)
-    height, width = (max(patch_size, round(side * scale)) for side in image_size)
+        resize = min(1.0, (_MOST_PIXELS / (shorter * longer)) ** 0.5)
+    height, width = (max(patch_size, round(side * resize * scale)) for side in image_size)
     grid = height // patch_size, width // patch_size
     if grid[0] * grid[1] > _MOST_PATCHES:
         raise ValueError(
@@ -69,8 +70,9 @@ def to_tensor(
     patch_size: int,
     mean: tuple[float, float, float],
     std: tuple[float, float, float],
+    scale: float = 1.0,
 ) -> tuple[torch.Tensor, tuple[float, float]]:
-    """Resize (bicubic, antialiased), crop and normalise an RGB image.
+    """Resize (bicubic, antialiased) to `input_size`, crop and normalise an RGB image.
 
     Returns
     -------
@@ -81,7 +83,7 @@ def to_tensor(
     import torch
     from PIL import Image as Pillow
 
-    (height, width), (rows, columns) = input_size((image.height, image.width), patch_size)
+    (height, width), (rows, columns) = input_size((image.height, image.width), patch_size, scale)
     h, w = rows * patch_size, columns * patch_size
     covered = (h * image.height / height, w * image.width / width)
     if (width, height) != image.size:

@@ -34,6 +34,9 @@ class BackboneSpec:
     tau : affinity threshold (Eq. 5).
     min_patches : smallest region in patches.
     offline : whether the weights come with the extra `[offline]` instead of from the hub.
+    scales : at which sizes of the input an index looks for regions, 1 being the paper's.
+    enlarged_tau : affinity threshold at scales over 1, None for `tau` there too: patches that show
+        smaller pieces of a thing are more alike.
     """
 
     name: str
@@ -45,6 +48,8 @@ class BackboneSpec:
     tau: float
     min_patches: int
     offline: bool = False
+    scales: tuple[float, ...] = (1.0,)
+    enlarged_tau: float | None = None
 
     @property
     def hub_name(self) -> str | None:
@@ -69,7 +74,19 @@ _SPECS = [
     *(_spec(f"dinov3_vit{s}16", s, 16, "dinov3.lvd1689m") for s in "sbl"),
     _spec("vitb16_supervised", "b", 16, "224.augreg_in21k"),
     # Its last blocks serve saliency: their tokens have collapsed to few directions.
-    BackboneSpec("focus_vits14", "vit_small_patch14_dinov2", 14, 384, 12, 9, 0.4, 5, offline=True),
+    BackboneSpec(
+        "focus_vits14",
+        "vit_small_patch14_dinov2",
+        patch_size=14,
+        dim=384,
+        blocks=12,
+        block=9,
+        tau=0.4,
+        min_patches=5,
+        offline=True,
+        scales=(1.0, 1.5, 2.25),  # its 25 rows of patches are few beside the paper's 45
+        enlarged_tau=0.5,
+    ),
 ]
 
 BACKBONES: dict[str, BackboneSpec] = {spec.name: spec for spec in _SPECS}

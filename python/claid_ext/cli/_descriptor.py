@@ -7,11 +7,11 @@ from pathlib import Path
 
 __all__ = ["add_descriptor_options"]
 
-POOLINGS = ("mean", "max", "gem", "mask")
+POOLINGS = ("mean", "max", "gem", "mask", "cells")
 
 
 def add_descriptor_options(parser: argparse.ArgumentParser) -> None:
-    """Add --descriptor, --descriptor-weights, --pooling, --layer and --pca."""
+    """Add --descriptor, --descriptor-weights, --pooling, --layer, --levels, --pca and --scales."""
     group = parser.add_argument_group("descriptor")
     group.add_argument(
         "--descriptor",
@@ -26,10 +26,24 @@ def add_descriptor_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--pooling",
         choices=POOLINGS,
-        help="over a region (default: mean for efficientnet_lite0, gem for all others)",
+        help="over a region (default: cells for efficientnet_lite0, gem for all others)",
     )
     group.add_argument(
         "--layer", nargs="+", metavar="NAME", help="of the network (default: what suits it)"
+    )
+    group.add_argument(
+        "--levels",
+        type=int,
+        metavar="N",
+        help="of a pyramid of images (default: 2 for efficientnet_lite0, 1 for all others)",
+    )
+    group.add_argument(
+        "--scales",
+        nargs="+",
+        type=float,
+        metavar="X",
+        help="of the photo at which regions are looked for; larger ones find smaller things "
+        "(default: 1 1.5 2.25 for focus_vits14, 1 for all others)",
     )
     group.add_argument(
         "--pca", type=int, metavar="N", help="dimensions of a PCA-whitening (default: none)"

@@ -132,6 +132,8 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         if args.descriptor_weights is None
         else str(args.descriptor_weights),
         layer=None if args.layer is None else tuple(args.layer),
+        levels=args.levels,
+        scales=None if args.scales is None else tuple(args.scales),
         device=args.device,
         pca=args.pca,
         detect=detect_options(args),

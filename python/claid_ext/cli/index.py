@@ -78,16 +78,20 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
         weights=args.descriptor_weights,
         pooling=args.pooling,
         layer=args.layer,
+        levels=args.levels,
         device=args.device,
     )
     regions_detector = detector if args.regions == "detect" else None
     if (args.output / "manifest.json").is_file():
-        return InstanceIndex.open(args.output, descriptor=descriptor, detector=regions_detector)
+        return InstanceIndex.open(
+            args.output, descriptor=descriptor, detector=regions_detector, scales=args.scales
+        )
     return InstanceIndex.create(
         args.output,
         descriptor=descriptor,
         detector=regions_detector,
         regions=args.regions,
+        scales=args.scales,
         factory=args.factory,
         pca=args.pca,
     )

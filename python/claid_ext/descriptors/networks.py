@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD
@@ -34,6 +35,9 @@ MULTIPLE = 32  # images are padded to it, so that cells divide them evenly
 
 POOLING = "gem"  # where a network names no other
 
+# Pixels, of the usual input of ImageNet's networks; FPN (arXiv 1612.03144), Eq. 1.
+CANONICAL_SIDE = 224
+
 Layers = tuple[str, ...]
 
 
@@ -47,7 +51,7 @@ class NetworkSpec:
     layers : whose outputs make the descriptor, unless others are asked for.
     pooling : over a region, unless another is asked for.
     mean, std : of the input, for pixels 0 to 1.
-    enlarge : by how much an image's sides are multiplied, up to the bound on the longer one.
+    levels : of the pyramid of images: the first as it is, each further one twice as large.
     offline : whether the weights come with the extra `[offline]`.
     """
 
@@ -56,7 +60,7 @@ class NetworkSpec:
     pooling: str = POOLING
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    enlarge: float = 1.0
+    levels: int = 1
     offline: bool = False
 
 
@@ -68,7 +72,8 @@ NETWORKS: dict[str, NetworkSpec] = {
     "efficientnet_lite0": NetworkSpec(
         "tf_efficientnet_lite0.in1k",
         ("blocks.4", "blocks.6"),
-        pooling="mean",  # places things far better than gem: docs/search.md
+        pooling="cells",  # this and the second level find and place things better: docs/search.md
+        levels=2,
         mean=(0.498, 0.498, 0.498),
         std=(0.502, 0.502, 0.502),
         offline=True,
@@ -94,7 +99,7 @@ class ConvNetwork:
         layers: Layers = (),
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
-        enlarge: float = 1.0,
+        levels: int = 1,
         device: str | torch.device | None = None,
     ) -> None:
         """Wrap a module.
@@ -106,28 +111,51 @@ class ConvNetwork:
         name : what to call it in an index's manifest.
         layers : the names of the maps, likewise.
         mean, std : of the input, three numbers each, for pixels 0 to 1.
-        enlarge : by how much an image's sides are multiplied, up to `LONGER_SIDE` pixels.
+        levels : of the pyramid of images: the first as it is, brought down to `LONGER_SIDE` pixels
+            at most, each further one twice as large.
         device : where it runs; None for the CPU, or CUDA where there is a device.
         """
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.module = module.eval().to(self.device)
         self.name, self.layers = name, layers
         self.mean, self.std = mean, std
-        self.enlarge = enlarge
+        self.levels = levels
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the weights, hexadecimal."""
         return checksum(self.module)
 
-    def input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+    def input_size(self, image_size: tuple[int, int], level: int = 0) -> tuple[int, int]:
         """Return the (height, width) an image of (height, width) is brought to, before padding."""
-        scale = min(self.enlarge, LONGER_SIDE / max(image_size))
+        scale = min(1, LONGER_SIDE / max(image_size)) * 2**level
         height, width = (max(1, round(side * scale)) for side in image_size)
         return height, width
 
-    def to_input(self, image: Image.Image) -> tuple[Tensor, tuple[float, float]]:
-        """Make a network's input of an RGB image.
+    def level_of(
+        self, boxes: NDArray[np.float32], image_size: tuple[int, int]
+    ) -> NDArray[np.int64]:
+        """Choose the level on which each box is seen (FPN's Eq. 1).
+
+        The first for boxes of 224 x 224 pixels and more there; one further, as far as there are
+        levels, for each halving of their size.
+
+        Parameters
+        ----------
+        boxes : (R, 4), [x0, y0, x1, y1) in pixels of the image.
+        image_size : its (height, width).
+
+        Returns
+        -------
+        int64 (R,), 0 .. levels - 1.
+        """
+        area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+        side = np.sqrt(area) * (max(self.input_size(image_size)) / max(image_size))
+        halvings = np.ceil(np.log2(CANONICAL_SIDE / np.maximum(side, 1.0)))
+        return np.clip(halvings, 0, self.levels - 1).astype(np.int64)
+
+    def to_input(self, image: Image.Image, level: int = 0) -> tuple[Tensor, tuple[float, float]]:
+        """Make a network's input of an RGB image, for a level of the pyramid.
 
         Returns
         -------
@@ -137,7 +165,7 @@ class ConvNetwork:
         """
         from PIL import Image as Pillow
 
-        height, width = self.input_size((image.height, image.width))
+        height, width = self.input_size((image.height, image.width), level)
         resized = image
         if (width, height) != image.size:
             resized = image.resize((width, height), Pillow.Resampling.BICUBIC)
@@ -153,8 +181,10 @@ class ConvNetwork:
 
     def maps(
         self, images: Sequence[Image.Image], batch_size: int
-    ) -> Iterator[tuple[int, list[FeatureMap]]]:
-        """Yield each image's number and its feature maps, one a layer; by size, batch by batch.
+    ) -> Iterator[tuple[int, list[list[FeatureMap]]]]:
+        """Yield each image's number and, for each level, its feature maps, one a layer.
+
+        By size, batch by batch.
 
         Raises
         ------
@@ -166,10 +196,23 @@ class ConvNetwork:
             alike = [i for i, other in enumerate(padded) if other == size]
             for start in range(0, len(alike), batch_size):
                 batch = alike[start : start + batch_size]
-                inputs, extents = zip(*(self.to_input(images[i]) for i in batch), strict=True)
-                outputs = self._forward(torch.stack(inputs))
+                levels = [
+                    self._maps_of([images[i] for i in batch], level) for level in range(self.levels)
+                ]
                 for row, i in enumerate(batch):
-                    yield i, [FeatureMap(output[row], extents[row]) for output in outputs]
+                    yield i, [maps[row] for maps in levels]
+
+    def _maps_of(self, images: Sequence[Image.Image], level: int) -> list[list[FeatureMap]]:
+        """Make the feature maps of a batch on one level: of each image, one a layer."""
+        found: list[list[FeatureMap]] = [[] for _ in images]
+        inputs = [self.to_input(image, level) for image in images]
+        # Images of one padded size may differ by a multiple of it once they are enlarged.
+        for shape in {tuple(pixels.shape) for pixels, _ in inputs}:
+            alike = [i for i, (pixels, _) in enumerate(inputs) if tuple(pixels.shape) == shape]
+            outputs = self._forward(torch.stack([inputs[i][0] for i in alike]))
+            for row, i in enumerate(alike):
+                found[i] = [FeatureMap(output[row], inputs[i][1]) for output in outputs]
+        return found
 
     @torch.inference_mode()
     def _forward(self, batch: Tensor) -> list[Tensor]:
@@ -189,6 +232,7 @@ class TokenNetwork:
     """A ViT backbone's patch tokens as a feature map; shared with the detector's own forward."""
 
     layers: Layers = ("tokens",)
+    levels = 1
 
     def __init__(self, backbone: Backbone) -> None:
         """Wrap a backbone, a detector's own perhaps."""
@@ -202,8 +246,8 @@ class TokenNetwork:
 
     def maps(
         self, images: Sequence[Image.Image], batch_size: int
-    ) -> Iterator[tuple[int, list[FeatureMap]]]:
-        """Yield each image's number and its map, in a list; by size, batch by batch."""
+    ) -> Iterator[tuple[int, list[list[FeatureMap]]]]:
+        """Yield each image's number and its map, of one level and layer; by size and batch."""
         inputs = [self.backbone.preprocess(image) for image in images]
         shapes = [tuple(pixels.shape) for pixels, _ in inputs]
         patch = self.backbone.patch_size
@@ -214,7 +258,7 @@ class TokenNetwork:
                 tokens = self.backbone.features(torch.stack([inputs[i][0] for i in batch]))
                 grid = (shape[1] // patch, shape[2] // patch)
                 for row, i in enumerate(batch):
-                    yield i, [token_map(tokens[row].reshape(*grid, -1), inputs[i][1])]
+                    yield i, [[token_map(tokens[row].reshape(*grid, -1), inputs[i][1])]]
 
 
 def token_map(tokens: Tensor, covered: tuple[float, float]) -> FeatureMap:
@@ -242,6 +286,7 @@ def timm_network(
     weights: str | Path | None,
     layers: Sequence[str] | None,
     device: str | torch.device | None,
+    levels: int | None = None,
 ) -> ConvNetwork:
     """Make a descriptor network of a name in NETWORKS, or of any timm model's.
 
@@ -252,6 +297,7 @@ def timm_network(
     layers : names of timm's feature stages, such as "layer3"; None for the named network's own, or
         the last one.
     device : where it runs.
+    levels : of the pyramid of images; None for the named network's own, or 1.
 
     Raises
     ------
@@ -292,6 +338,6 @@ def timm_network(
         layers=layers,
         mean=spec.mean if spec else tuple(config["mean"]),
         std=spec.std if spec else tuple(config["std"]),
-        enlarge=spec.enlarge if spec else 1.0,
+        levels=levels or (spec.levels if spec else 1),
         device=device,
     )

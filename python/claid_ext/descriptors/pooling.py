@@ -7,14 +7,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 __all__ = ["POOLINGS", "FeatureMap", "cell_cover", "pool_regions"]
 
-POOLINGS = ("mean", "max", "gem", "mask")
+POOLINGS = ("mean", "max", "gem", "mask", "cells")
 
 ROI_BINS = 7  # a side, as detectors use it (Mask R-CNN, arXiv 1703.06870)
 ROI_SAMPLES = 2  # a side of each bin, likewise
+CELLS = 3  # a side
+CELL_SAMPLES = 4  # a side of each
 GEM_POWER = 3.0  # arXiv 1711.02512, and the authors' code
 GEM_FLOOR = 1e-6  # GeM's own clamp: a root of a mean of powers needs positive values
 _MASKED_AT_ONCE = 1 << 24  # values of the masked maps held at once, 64 MiB
@@ -42,7 +44,8 @@ def pool_regions(
 
     RoI-align brings each box to 7 x 7 bins of 2 x 2 samples. `mean`, `max` and `gem` (the cubic
     mean of values clamped to be positive) pool the bins. `mask` takes the mean under the weights of
-    the region's patches: the bins of feature x mask, summed, over the bins of mask, summed.
+    the region's patches: the bins of feature x mask, summed, over the bins of mask, summed. `cells`
+    is RoI-align to 3 x 3 bins of 4 x 4 samples, each brought to length 1, row by row.
 
     Parameters
     ----------
@@ -54,12 +57,12 @@ def pool_regions(
 
     Returns
     -------
-    float32 (R, C), not normalised.
+    float32 (R, C), or (R, 9 C) for `cells`; not normalised.
     """
     values = features.values
     channels, height, width = values.shape
     if len(boxes) == 0:
-        return values.new_zeros((0, channels))
+        return values.new_zeros((0, channels * (CELLS**2 if pooling == "cells" else 1)))
     # RoI-align takes one scale for both axes; boxes brought to cells here may have two.
     y, x = height / features.extent[0], width / features.extent[1]
     cells = torch.as_tensor(boxes, dtype=torch.float32) * torch.tensor([x, y, x, y])
@@ -69,6 +72,9 @@ def pool_regions(
             raise ValueError("masks need `covered`, what part of the image their grid covers")
         cover = torch.as_tensor(cell_cover(masks, covered, (height, width), features.extent))
         return _pool_masked(values, cells, cover.to(values.device))
+    if pooling == "cells":
+        parts = _roi_bins(values[None], [cells], CELLS, CELL_SAMPLES)
+        return nn.functional.normalize(parts).permute(0, 2, 3, 1).flatten(1)
     bins = _roi_bins(values[None], [cells])
     if pooling == "max":
         return bins.amax(dim=(2, 3))
@@ -77,12 +83,14 @@ def pool_regions(
     return bins.mean(dim=(2, 3))
 
 
-def _roi_bins(values: Tensor, boxes: list[Tensor]) -> Tensor:
-    """Bins of the boxes, one tensor of them a map; (sum of R, C, ROI_BINS, ROI_BINS)."""
+def _roi_bins(
+    values: Tensor, boxes: list[Tensor], side: int = ROI_BINS, samples: int = ROI_SAMPLES
+) -> Tensor:
+    """Bins of the boxes, one tensor of them a map; (sum of R, C, side, side)."""
     from torchvision.ops import roi_align
 
     bins: Tensor = roi_align(
-        values, boxes, ROI_BINS, spatial_scale=1.0, sampling_ratio=ROI_SAMPLES, aligned=True
+        values, boxes, side, spatial_scale=1.0, sampling_ratio=samples, aligned=True
     )
     return bins
 

@@ -48,6 +48,7 @@ class RegionDescriptor:
         weights: str | Path | None = None,
         pooling: str | None = None,
         layer: str | Sequence[str] | None = None,
+        levels: int | None = None,
         device: str | torch.device | None = None,
         batch_size: int = 8,
     ) -> None:
@@ -63,10 +64,14 @@ class RegionDescriptor:
         weights : None for the usual source; "hub"; "torchvision"; or a file, .pth or .safetensors,
             in torchvision's or timm's names, bare or within a training checkpoint (SwAV's, MoCo's).
         pooling : "mean", "max", "gem" (p = 3) over the box, or "mask": the mean over the region's
-            own patches (over the box where a region has no mask, as a query's); None for what
-            suits the network (`default_pooling`).
+            own patches (over the box where a region has no mask, as a query's); "cells": the means
+            over 3 x 3 cells of the box, each normalised, of all layers but the last of several,
+            with the last one's mean; None for what suits the network (`default_pooling`).
         layer : one of timm's stages, such as "layer3", or several: each is pooled and normalised,
             then they are joined. None for the network's default.
+        levels : of a pyramid of images, each twice as large as the one before, all of which go
+            through the network; smaller regions are seen on larger ones (`ConvNetwork.level_of`).
+            None for what suits the network: 2 for "efficientnet_lite0", else 1.
         device : where the network runs; None for CUDA where there is a device, else the CPU.
         batch_size : how many images of one size go through it together.
 
@@ -78,10 +83,12 @@ class RegionDescriptor:
         pooling = default_pooling(backbone) if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
+        if levels is not None and (isinstance(levels, bool) or levels not in range(1, 5)):
+            raise ValueError(f"levels must be from 1 to 4 or None, got {levels!r}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         layers = (layer,) if isinstance(layer, str) else layer
-        self.network = _network(backbone, weights, layers, device)
+        self.network = _network(backbone, weights, layers, device, levels)
         self.pooling = pooling
         self.batch_size = batch_size
         self._source = backbone if isinstance(backbone, str) else None
@@ -124,16 +131,16 @@ class RegionDescriptor:
         vectors: list[NDArray[np.float32] | None] = [None] * len(images)
         shared = [i for i, its in enumerate(regions) if self._reuses_tokens(its)]
         for i in shared:
-            its = regions[i]
-            assert its.covered is not None
-            vectors[i] = self._pool([token_map(its.tokens, its.covered)], its)
+            tokens = regions[i].tokens
+            assert tokens is not None
+            vectors[i] = self._pool([[token_map(*tokens)]], regions[i])
         others = [i for i, vector in enumerate(vectors) if vector is None]
         pictures = [as_image(images[i]) for i in others]
         for i, picture in zip(others, pictures, strict=True):
             _check_size(picture, regions[i])
-        for number, maps in self.network.maps(pictures, self.batch_size):
+        for number, levels in self.network.maps(pictures, self.batch_size):
             i = others[number]
-            vectors[i] = self._pool(maps, regions[i])
+            vectors[i] = self._pool(levels, regions[i])
         return [vector for vector in vectors if vector is not None]
 
     def manifest(self) -> dict[str, Any]:
@@ -143,6 +150,7 @@ class RegionDescriptor:
         return {
             "name": self.network.name,
             "layers": list(self.network.layers),
+            "levels": self.network.levels,
             "pooling": self.pooling,
             "dim": self.dim,
             "weights": self._checksum,
@@ -159,22 +167,39 @@ class RegionDescriptor:
             network = None
         if network is None:
             return None
-        layer = list(self.network.layers) if isinstance(self.network, ConvNetwork) else None
-        return {**network, "pooling": self.pooling, "layer": layer}
+        if isinstance(self.network, ConvNetwork):
+            network |= {"layer": list(self.network.layers), "levels": self.network.levels}
+        return {**network, "pooling": self.pooling}
 
     def _reuses_tokens(self, regions: Regions) -> bool:
         return isinstance(self.network, TokenNetwork) and regions.tokens is not None
 
     @torch.inference_mode()
-    def _pool(self, maps: list[FeatureMap], regions: Regions) -> NDArray[np.float32]:
-        pooled = [
-            nn.functional.normalize(
-                pool_regions(one, regions.boxes, regions.masks, regions.covered, self.pooling)
-            )
-            for one in maps
-        ]
-        vectors: NDArray[np.float32] = nn.functional.normalize(torch.cat(pooled, 1)).cpu().numpy()
+    def _pool(self, levels: list[list[FeatureMap]], regions: Regions) -> NDArray[np.float32]:
+        """Pool each region on the level that its size asks for."""
+        if len(levels) == 1 or not isinstance(self.network, ConvNetwork):
+            return self._pool_some(levels[0], regions, np.arange(len(regions)))
+        level_of = self.network.level_of(regions.boxes, regions.image_size)
+        rows = [np.flatnonzero(level_of == level) for level in range(len(levels))]
+        parts = zip(levels, rows, strict=True)
+        pooled = [self._pool_some(maps, regions, some) for maps, some in parts]
+        vectors = np.empty((len(regions), pooled[0].shape[1]), np.float32)
+        vectors[np.concatenate(rows)] = np.concatenate(pooled)
         return vectors
+
+    def _pool_some(
+        self, maps: list[FeatureMap], regions: Regions, some: NDArray[np.int64]
+    ) -> NDArray[np.float32]:
+        masks = None if regions.masks is None else regions.masks[some]
+        pooled = []
+        for number, one in enumerate(maps, start=1):
+            # What a thing is, the last of several layers says; where its parts are, the others.
+            whole = self.pooling == "cells" and number == len(maps) > 1
+            pooling = "mean" if whole else self.pooling
+            vectors = pool_regions(one, regions.boxes[some], masks, regions.covered, pooling)
+            pooled.append(nn.functional.normalize(vectors))
+        joined: NDArray[np.float32] = nn.functional.normalize(torch.cat(pooled, 1)).cpu().numpy()
+        return joined
 
 
 def _network(
@@ -182,6 +207,7 @@ def _network(
     weights: str | Path | None,
     layers: Sequence[str] | None,
     device: str | torch.device | None,
+    levels: int | None,
 ) -> ConvNetwork | TokenNetwork:
     if isinstance(backbone, str) and backbone == "tokens":
         raise ValueError(
@@ -189,18 +215,21 @@ def _network(
         )
     tokens = isinstance(backbone, str) and (backbone in BACKBONES or backbone.startswith(_TOKENS))
     if isinstance(backbone, str) and not tokens:
-        return timm_network(backbone, weights, layers, device)
+        return timm_network(backbone, weights, layers, device, levels)
     if layers is not None:
         raise ValueError(f"layer is for networks with names in timm, got {layers!r}")
+    if weights is not None and not tokens:
+        raise ValueError("weights are for a network given by name, this one has its own")
+    if isinstance(backbone, nn.Module):
+        name = f"module:{type(backbone).__name__}"
+        return ConvNetwork(backbone, name=name, levels=levels or 1, device=device)
+    if levels not in (None, 1):
+        raise ValueError(f"levels is not for the tokens of a backbone, got {levels}")
     if isinstance(backbone, str):
         name = backbone.removeprefix(_TOKENS)
         return TokenNetwork(load_backbone(name, weights=weights, device=device))
-    if weights is not None:
-        raise ValueError("weights are for a network given by name, this one has its own")
     if isinstance(backbone, Backbone):
         return TokenNetwork(backbone)
-    if isinstance(backbone, nn.Module):
-        return ConvNetwork(backbone, name=f"module:{type(backbone).__name__}", device=device)
     raise TypeError(
         f"descriptor must be a name, a Backbone or a torch module, got {type(backbone).__name__}"
     )

@@ -37,6 +37,10 @@ class KeepDummies:
         self._detector = detector
         self.detect_options = {**detector.detect_options, "dummies": "kept"}
 
+    def at(self, scale: float) -> KeepDummies:
+        """Return the same at another scale."""
+        return KeepDummies(self._detector.at(scale))
+
     def __call__(self, images: Any, progress: bool = False) -> list[Detection]:
         """Detect, then call no region a dummy."""
         return [
@@ -94,7 +98,12 @@ class Measurer:
         if (folder / "manifest.json").is_file():
             return InstanceIndex.open(folder, detector=detector, descriptor=descriptor)
         return InstanceIndex.create(
-            folder, detector=detector, descriptor=descriptor, regions=setup.regions, pca=setup.pca
+            folder,
+            detector=detector,
+            descriptor=descriptor,
+            regions=setup.regions,
+            scales=setup.scales if setup.regions == "detect" else None,
+            pca=setup.pca,
         )
 
     def _load(self, setup: Setup) -> tuple[Any, RegionDescriptor]:
@@ -131,6 +140,7 @@ _FIELDS = {
         "weights",
         "pooling",
         "layer",
+        "levels",
         "device",
     ),
 }
@@ -163,6 +173,7 @@ def _descriptor(setup: Setup, network: Any) -> RegionDescriptor:
         weights=setup.descriptor_weights,
         pooling=setup.pooling,
         layer=setup.layer,
+        levels=setup.levels,
         device=setup.device,
     )
 

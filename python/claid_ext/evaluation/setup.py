@@ -19,8 +19,9 @@ class Setup:
     """One configuration of detector, descriptor and index; the defaults are the paper's.
 
     regions: a name of `claid_ext.regions.REGION_SOURCES`. backbone, weights: of the detector.
-    descriptor, descriptor_weights, pooling, layer: of the descriptor; the descriptor "tokens" is
-    the detector's own network. pca: dimensions of the index's whitening, None for none. detect:
+    scales: of the detector, None for what suits its backbone. descriptor, descriptor_weights,
+    pooling, layer, levels: of the descriptor; the descriptor "tokens" is the detector's own
+    network. pca: dimensions of the index's whitening, None for none. detect:
     options of `claid_ext.detect` that differ from the backbone's own. dummies: whether dummy
     regions get a vector too.
     """
@@ -28,10 +29,12 @@ class Setup:
     regions: str = "detect"
     backbone: str = "dino_vitb8"
     weights: str | None = None
+    scales: tuple[float, ...] | None = None
     descriptor: str = "resnet50"
     descriptor_weights: str | None = None
     pooling: str = "gem"
     layer: tuple[str, ...] | None = None
+    levels: int | None = None
     device: str | None = None
     pca: int | None = None
     detect: Mapping[str, Any] = field(default_factory=dict)
@@ -46,7 +49,7 @@ class Setup:
         fields = {**asdict(self), "detect": dict(self.detect)}
         del fields["device"]
         if self.regions != "detect":  # rivals have no detector, unless it describes
-            fields["detect"] = {}
+            fields["detect"], fields["scales"] = {}, None
             if self.descriptor != "tokens":
                 fields["backbone"] = fields["weights"] = None
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

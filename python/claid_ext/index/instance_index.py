@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from claid_ext.images import as_image
 from claid_ext.index import adding, manifest
 from claid_ext.index.lock import writer_lock
-from claid_ext.index.networks import Networks
+from claid_ext.index.networks import Networks, index_source
 from claid_ext.index.paths import ImageFilter, absolute, file_state, matching
 from claid_ext.index.query import AddReport, Hit, Query, as_query, is_one_query, query_boxes
 from claid_ext.index.search import Scope, as_hits, rank_images
@@ -22,7 +22,7 @@ from claid_ext.index.snapshot import Snapshot
 from claid_ext.index.store import Store
 from claid_ext.index.vectors import check_vectors, renew_base
 from claid_ext.index.whitening import WHITENING_ROWS, Whitening
-from claid_ext.regions import Regions, RegionSource, region_source
+from claid_ext.regions import Regions, RegionSource
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +65,7 @@ class InstanceIndex:
         descriptor: RegionDescriptor,
         detector: Detector | None = None,
         regions: str = "detect",
+        scales: Sequence[float] | None = None,
         factory: str = "Flat",
         pca: int | None = None,
         probes: int = 32,
@@ -76,6 +77,7 @@ class InstanceIndex:
         path : the folder.
         descriptor : gives the vectors.
         detector, regions : give the regions, as `region_source`.
+        scales : at which the detector looks; None for those that suit its backbone.
         factory : faiss's description of the index. Other than "Flat", it is used from the moment
             there are enough vectors to train it; until then all are compared.
         pca : dimensions to keep of a PCA-whitening, fitted on the index when it holds 65,536
@@ -88,7 +90,7 @@ class InstanceIndex:
         ValueError : a wrong option.
         """
         path = Path(path)
-        source = region_source(regions, detector)
+        source = index_source(regions, detector, scales)
         options = manifest.options(source, descriptor, factory, pca, probes)
         path.mkdir(parents=True, exist_ok=True)
         with writer_lock(path):
@@ -106,6 +108,7 @@ class InstanceIndex:
         *,
         descriptor: RegionDescriptor | None = None,
         detector: Detector | None = None,
+        scales: Sequence[float] | None = None,
         device: str | torch.device | None = None,
     ) -> InstanceIndex:
         """Open an index.
@@ -115,16 +118,19 @@ class InstanceIndex:
         path : the folder.
         descriptor, detector : those it was made with; None to make them again, when they are first
             needed, from what the manifest says.
+        scales : those it was made with, None to take the manifest's.
         device : where to make them.
 
         Raises
         ------
         InvalidIndexError : the folder is no index, or one of another version.
-        IndexMismatchError : a descriptor or detector other than it was made with.
+        IndexMismatchError : a descriptor, detector or scales other than it was made with.
         """
         path = Path(path)
         stored = manifest.read_manifest(path)
-        networks = Networks.given(path, stored, detector, descriptor, device)
+        networks = Networks.given(
+            path, stored, detector=detector, scales=scales, descriptor=descriptor, device=device
+        )
         return cls(path, Store(path), stored, networks)
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ __all__ = ["check_same", "clear_leftovers", "options", "read_manifest", "write_m
 FILE = "manifest.json"
 _LEFTOVERS = [f"{FILE}.part", *(STORE_FILE + end for end in ("", "-wal", "-shm", "-journal"))]
 _FORMAT = "claid_ext.InstanceIndex"
-_VERSION = 1
+_VERSION = 2
 
 
 def options(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,19 @@ if TYPE_CHECKING:
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detector
 
-__all__ = ["Networks"]
+__all__ = ["Networks", "index_source"]
+
+
+def index_source(
+    regions: str, detector: Detector | None, scales: Sequence[float] | None
+) -> RegionSource:
+    """Make the source of regions of a new index: `region_source`, with an index's default scales.
+
+    They are a detector's own, where that is not 1, and else those that suit its backbone.
+    """
+    if scales is None and detector is not None and detector.scale == 1:
+        scales = detector.backbone.scales
+    return region_source(regions, detector, scales)
 
 
 class Networks:
@@ -42,7 +55,9 @@ class Networks:
         cls,
         folder: Path,
         manifest: dict[str, Any],
+        *,
         detector: Detector | None,
+        scales: Sequence[float] | None,
         descriptor: RegionDescriptor | None,
         device: str | torch.device | None,
     ) -> Networks:
@@ -50,13 +65,16 @@ class Networks:
 
         Raises
         ------
-        IndexMismatchError : the index was made with another descriptor or detector.
+        IndexMismatchError : the index was made with another descriptor, detector or other scales.
         """
         networks = cls(folder, manifest, descriptor=descriptor, device=device)
         if descriptor is not None:
             networks._check_descriptor(descriptor)
+        stored = networks._scales()
+        if scales is not None and sorted(scales) != stored:
+            check_same(folder, stored, sorted(scales), "scales")
         if detector is not None:
-            networks._source = region_source("detect", detector)
+            networks._source = region_source("detect", detector, stored or None)
             networks._check_source(networks._source)
         return networks
 
@@ -80,10 +98,14 @@ class Networks:
                 from claid_ext.detector import Detector
 
                 detector = Detector(**self._recipe("detector"), device=self._device)
-            source = region_source(self._manifest["regions"], detector)
+            source = region_source(self._manifest["regions"], detector, self._scales() or None)
             self._check_source(source)
             self._source = source
         return self._source
+
+    def _scales(self) -> list[float]:
+        """Return the scales of the detector in the manifest, from small to large."""
+        return sorted(map(float, self._manifest.get("detector", {}).get("scales", ())))
 
     def _check_descriptor(self, descriptor: RegionDescriptor) -> None:
         check_same(self._folder, self._manifest["descriptor"], descriptor.manifest(), "descriptor")
