@@ -180,39 +180,31 @@ class ConvNetwork:
         return nn.functional.pad(pixels, (0, right, 0, below)), extent
 
     def maps(
-        self, images: Sequence[Image.Image], batch_size: int
-    ) -> Iterator[tuple[int, list[list[FeatureMap]]]]:
-        """Yield each image's number and, for each level, its feature maps, one a layer.
+        self, images: Sequence[Image.Image], levels: Sequence[set[int]], batch_size: int
+    ) -> Iterator[tuple[int, int, list[FeatureMap]]]:
+        """Yield an image's number, a level, and its feature maps there, one a layer.
 
-        By size, batch by batch.
+        By level and size, batch by batch: every image on each of the `levels` it is wanted on.
 
         Raises
         ------
         ValueError : the module returns something else than maps of the given batch.
         """
-        sizes = [self.input_size((image.height, image.width)) for image in images]
-        padded = [tuple(side + -side % MULTIPLE for side in size) for size in sizes]
-        for size in sorted(set(padded)):
-            alike = [i for i, other in enumerate(padded) if other == size]
-            for start in range(0, len(alike), batch_size):
-                batch = alike[start : start + batch_size]
-                levels = [
-                    self._maps_of([images[i] for i in batch], level) for level in range(self.levels)
-                ]
+        alike: dict[tuple[int, ...], list[int]] = {}
+        for i, image in enumerate(images):
+            for level in levels[i]:
+                size = self.input_size((image.height, image.width), level)
+                padded = tuple(side + -side % MULTIPLE for side in size)
+                alike.setdefault((level, *padded), []).append(i)
+        for (level, *_), same in sorted(alike.items()):
+            for start in range(0, len(same), batch_size):
+                batch = same[start : start + batch_size]
+                inputs, extents = zip(
+                    *(self.to_input(images[i], level) for i in batch), strict=True
+                )
+                outputs = self._forward(torch.stack(inputs))
                 for row, i in enumerate(batch):
-                    yield i, [maps[row] for maps in levels]
-
-    def _maps_of(self, images: Sequence[Image.Image], level: int) -> list[list[FeatureMap]]:
-        """Make the feature maps of a batch on one level: of each image, one a layer."""
-        found: list[list[FeatureMap]] = [[] for _ in images]
-        inputs = [self.to_input(image, level) for image in images]
-        # Images of one padded size may differ by a multiple of it once they are enlarged.
-        for shape in {tuple(pixels.shape) for pixels, _ in inputs}:
-            alike = [i for i, (pixels, _) in enumerate(inputs) if tuple(pixels.shape) == shape]
-            outputs = self._forward(torch.stack([inputs[i][0] for i in alike]))
-            for row, i in enumerate(alike):
-                found[i] = [FeatureMap(output[row], inputs[i][1]) for output in outputs]
-        return found
+                    yield i, level, [FeatureMap(output[row], extents[row]) for output in outputs]
 
     @torch.inference_mode()
     def _forward(self, batch: Tensor) -> list[Tensor]:
@@ -244,10 +236,15 @@ class TokenNetwork:
         """The backbone's own."""
         return self.backbone.fingerprint
 
+    def level_of(self, boxes: NDArray[np.float32], _: tuple[int, int]) -> NDArray[np.int64]:
+        """Return the one level there is, 0, for boxes (R, 4)."""
+        return np.zeros(len(boxes), np.int64)
+
     def maps(
-        self, images: Sequence[Image.Image], batch_size: int
-    ) -> Iterator[tuple[int, list[list[FeatureMap]]]]:
-        """Yield each image's number and its map, of one level and layer; by size and batch."""
+        self, images: Sequence[Image.Image], levels: Sequence[set[int]], batch_size: int
+    ) -> Iterator[tuple[int, int, list[FeatureMap]]]:
+        """Yield each image's number, the level 0, and its map in a list; by size and batch."""
+        del levels
         inputs = [self.backbone.preprocess(image) for image in images]
         shapes = [tuple(pixels.shape) for pixels, _ in inputs]
         patch = self.backbone.patch_size
@@ -258,7 +255,7 @@ class TokenNetwork:
                 tokens = self.backbone.features(torch.stack([inputs[i][0] for i in batch]))
                 grid = (shape[1] // patch, shape[2] // patch)
                 for row, i in enumerate(batch):
-                    yield i, [[token_map(tokens[row].reshape(*grid, -1), inputs[i][1])]]
+                    yield i, 0, [token_map(tokens[row].reshape(*grid, -1), inputs[i][1])]
 
 
 def token_map(tokens: Tensor, covered: tuple[float, float]) -> FeatureMap:

@@ -133,14 +133,21 @@ class RegionDescriptor:
         for i in shared:
             tokens = regions[i].tokens
             assert tokens is not None
-            vectors[i] = self._pool([[token_map(*tokens)]], regions[i])
+            every = np.arange(len(regions[i]))
+            vectors[i] = self._pool([token_map(*tokens)], regions[i], every)
         others = [i for i, vector in enumerate(vectors) if vector is None]
         pictures = [as_image(images[i]) for i in others]
         for i, picture in zip(others, pictures, strict=True):
             _check_size(picture, regions[i])
-        for number, levels in self.network.maps(pictures, self.batch_size):
-            i = others[number]
-            vectors[i] = self._pool(levels, regions[i])
+        level_of = [self.network.level_of(regions[i].boxes, regions[i].image_size) for i in others]
+        # A photo without regions goes through the network too, to know a vector's length.
+        wanted = [set(levels.tolist()) or {0} for levels in level_of]
+        for number, level, maps in self.network.maps(pictures, wanted, self.batch_size):
+            i, rows = others[number], np.flatnonzero(level_of[number] == level)
+            pooled, into = self._pool(maps, regions[i], rows), vectors[i]
+            if into is None:
+                into = vectors[i] = np.empty((len(regions[i]), pooled.shape[1]), np.float32)
+            into[rows] = pooled
         return [vector for vector in vectors if vector is not None]
 
     def manifest(self) -> dict[str, Any]:
@@ -175,21 +182,10 @@ class RegionDescriptor:
         return isinstance(self.network, TokenNetwork) and regions.tokens is not None
 
     @torch.inference_mode()
-    def _pool(self, levels: list[list[FeatureMap]], regions: Regions) -> NDArray[np.float32]:
-        """Pool each region on the level that its size asks for."""
-        if len(levels) == 1 or not isinstance(self.network, ConvNetwork):
-            return self._pool_some(levels[0], regions, np.arange(len(regions)))
-        level_of = self.network.level_of(regions.boxes, regions.image_size)
-        rows = [np.flatnonzero(level_of == level) for level in range(len(levels))]
-        parts = zip(levels, rows, strict=True)
-        pooled = [self._pool_some(maps, regions, some) for maps, some in parts]
-        vectors = np.empty((len(regions), pooled[0].shape[1]), np.float32)
-        vectors[np.concatenate(rows)] = np.concatenate(pooled)
-        return vectors
-
-    def _pool_some(
+    def _pool(
         self, maps: list[FeatureMap], regions: Regions, some: NDArray[np.int64]
     ) -> NDArray[np.float32]:
+        """Pool some regions, int64 (n,), on one level; float32 (n, dim)."""
         masks = None if regions.masks is None else regions.masks[some]
         pooled = []
         for number, one in enumerate(maps, start=1):
