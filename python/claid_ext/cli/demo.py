@@ -223,7 +223,8 @@ def _open_index(path: Path, detector: Detector, descriptor: RegionDescriptor) ->
 
     if (path / "manifest.json").is_file():
         return InstanceIndex.open(path, detector=detector, descriptor=descriptor)
-    return InstanceIndex.create(path, detector=detector, descriptor=descriptor)
+    # Things as large as the demo's need no other scales, and it shall take seconds.
+    return InstanceIndex.create(path, detector=detector, descriptor=descriptor, scales=(1,))
 
 
 def _overlap(one: Any, other: Any) -> float:
