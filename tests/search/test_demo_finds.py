@@ -14,7 +14,7 @@ pytest.importorskip("onnx")
 
 from claid_ext import InstanceIndex, RegionDescriptor
 from claid_ext.cli import demo
-from claid_ext.evaluation.overlap import box_iou
+from claid_ext.overlap import box_iou
 from claid_ext.images import load_image
 
 

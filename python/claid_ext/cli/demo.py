@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claid_ext.cli._outputs import write_whole
+from claid_ext.files import write_whole
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -228,6 +228,6 @@ def _open_index(path: Path, detector: Detector, descriptor: RegionDescriptor) ->
 
 
 def _overlap(one: Any, other: Any) -> float:
-    from claid_ext.evaluation.overlap import box_iou
+    from claid_ext.overlap import box_iou
 
     return float(box_iou([one], [other])[0, 0])

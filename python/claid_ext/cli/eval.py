@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from claid_ext.cli._descriptor import add_descriptor_options
 from claid_ext.cli._detector import add_detector_options, detect_options, detector_from
-from claid_ext.cli._outputs import write_whole
+from claid_ext.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

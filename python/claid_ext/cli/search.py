@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from claid_ext.cli._outputs import write_whole
+from claid_ext.files import write_whole
 
 __all__ = ["add_parser", "run"]
 

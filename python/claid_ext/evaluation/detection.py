@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from claid_ext.evaluation.datasets import DetectionImage, DetectionSet
-from claid_ext.evaluation.overlap import box_iou, mask_iou
+from claid_ext.overlap import box_iou, mask_iou
 from claid_ext.evaluation.recall import RecallCurve, recall
 
 if TYPE_CHECKING:

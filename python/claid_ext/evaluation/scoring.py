@@ -20,7 +20,7 @@ from claid_ext.evaluation.metrics import (
     mean_iou,
     trapezoidal_average_precision,
 )
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.overlap import check_boxes
 
 __all__ = ["HIT_IOU", "Ranking", "Scores", "score"]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from claid_ext.evaluation.datasets.files import get, read_json
 from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.overlap import check_boxes
 
 __all__ = ["decode_segmentation", "load_coco"]
 

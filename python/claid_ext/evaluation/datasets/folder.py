@@ -27,7 +27,7 @@ import numpy as np
 
 from claid_ext.evaluation.datasets.files import find_one, get, read_json
 from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, Query, SearchSet
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.overlap import check_boxes
 
 __all__ = ["load_annotations", "load_folder"]
 

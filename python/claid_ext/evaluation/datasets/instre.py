@@ -23,7 +23,7 @@ import numpy.typing as npt
 
 from claid_ext.evaluation.datasets.files import find_one, get, read_ground_truth
 from claid_ext.evaluation.datasets.sets import Query, SearchSet
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.overlap import check_boxes
 
 __all__ = ["load_instre", "read_instre_boxes"]
 

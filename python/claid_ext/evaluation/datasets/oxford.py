@@ -24,7 +24,7 @@ import numpy.typing as npt
 from claid_ext.evaluation.datasets.files import find_one, get, read_ground_truth, stem_table
 from claid_ext.evaluation.datasets.sets import Query, SearchSet
 from claid_ext.evaluation.metrics import Protocol, revisited_truth
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.overlap import check_boxes
 
 __all__ = ["load_oxford_paris", "load_revisited"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from claid_ext.evaluation import box_area, box_iou, mask_iou
+from claid_ext.overlap import box_area, box_iou, mask_iou
 from hypothesis import given
 from hypothesis import strategies as st
 
