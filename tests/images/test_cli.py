@@ -16,8 +16,7 @@ torch = pytest.importorskip("torch")
 Image = pytest.importorskip("PIL.Image")
 timm = pytest.importorskip("timm")
 
-from claid_ext import RegionTree  # noqa: E402
-from claid_ext import files  # noqa: E402
+from claid_ext import RegionTree, files  # noqa: E402
 from claid_ext.cli import backbones, demo, detect, doctor  # noqa: E402
 
 BACKBONE = "vit_tiny_patch16_224"

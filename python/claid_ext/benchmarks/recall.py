@@ -11,8 +11,8 @@ from claid_ext.benchmarks.features import Photo
 from claid_ext.benchmarks.methods import Method
 from claid_ext.benchmarks.output import figure, markdown_table
 from claid_ext.evaluation.datasets import DetectionImage
-from claid_ext.overlap import box_iou
 from claid_ext.evaluation.recall import RecallCurve, recall
+from claid_ext.overlap import box_iou
 from claid_ext.progress import progress
 from claid_ext.tree import RegionTree
 

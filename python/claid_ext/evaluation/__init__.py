@@ -23,8 +23,8 @@ from claid_ext.evaluation.metrics import (
     revisited_truth,
     trapezoidal_average_precision,
 )
-from claid_ext.overlap import box_area, box_iou, mask_iou
 from claid_ext.evaluation.recall import RecallCurve, best_overlaps, recall
+from claid_ext.overlap import box_area, box_iou, mask_iou
 
 __all__ = [
     "SEARCH_SETS",

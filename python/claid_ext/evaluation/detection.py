@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from claid_ext.evaluation.datasets import DetectionImage, DetectionSet
-from claid_ext.overlap import box_iou, mask_iou
 from claid_ext.evaluation.recall import RecallCurve, recall
+from claid_ext.overlap import box_iou, mask_iou
 
 if TYPE_CHECKING:
     from claid_ext.regions import Regions
