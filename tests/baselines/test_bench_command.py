@@ -22,10 +22,11 @@ def claid_bench(*arguments):
 def weights():
     """The offline backbone's presence, without which these tests skip."""
     from claid_ext.errors import WeightsUnavailableError
-    from claid_ext.offline import focus_vits14_state_dict
+    from claid_ext.backbones import BACKBONES
+    from claid_ext.weights import read_checkpoint
 
     try:
-        focus_vits14_state_dict()
+        read_checkpoint(BACKBONES["focus_vits14"].package.find())
     except (WeightsUnavailableError, ImportError) as error:
         pytest.skip(f"no offline weights: {error}")
 

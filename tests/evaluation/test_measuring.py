@@ -21,7 +21,7 @@ from claid_ext.evaluation.measuring import KeepDummies, Measurer  # noqa: E402
 from claid_ext.evaluation.ranking import count_vectors, rank_everything  # noqa: E402
 from claid_ext.evaluation.setup import Setup  # noqa: E402
 from claid_ext.index import InstanceIndex, Query  # noqa: E402
-from claid_ext.offline import package_file  # noqa: E402
+from claid_ext.weights import package_file  # noqa: E402
 
 SIZE = (112, 140)
 OFFLINE = Setup(backbone="focus_vits14", descriptor="efficientnet_lite0", pooling="mask")

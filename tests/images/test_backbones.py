@@ -248,7 +248,7 @@ def test_specs_agree_with_timm() -> None:
             network = timm.create_model(spec.timm_name, num_classes=0)
         assert network.patch_embed.patch_size == (spec.patch_size, spec.patch_size)
         assert (network.embed_dim, len(network.blocks)) == (spec.dim, spec.blocks)
-        if not spec.offline:
+        if not spec.package:
             assert timm.get_pretrained_cfg(spec.timm_name).hf_hub_id == spec.hub_name
 
 
