@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from claid_ext.evaluation import DetectionSet, load_detection
-from claid_ext.evaluation.datasets.coco import decode_segmentation
+from claid_ext.evaluation.datasets.masks import decode_segmentation
 
 
 def check_detection(found: DetectionSet, picture: Path) -> None:

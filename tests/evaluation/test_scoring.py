@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from claid_ext.evaluation import Query, SearchSet
+from claid_ext.evaluation import SearchQuery, SearchSet
 from claid_ext.evaluation.scoring import Ranking, score
 
 IMAGES = tuple(Path(f"{name}.jpg") for name in "abcd")
 TRUTH = np.array([[0.0, 0, 10, 10]])
 
 
-def query(name: str, positives: list[int], junk: list[int], places: bool = True) -> Query:
-    return Query(
+def query(name: str, positives: list[int], junk: list[int], places: bool = True) -> SearchQuery:
+    return SearchQuery(
         name,
         Path(f"{name}.jpg"),
         None,

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from claid_ext.cli import eval as command
 from claid_ext.evaluation import SearchSet, paper, tables
-from claid_ext.evaluation.report import Table
 from claid_ext.evaluation.scoring import Scores
 from claid_ext.evaluation.setup import Measurement, Setup
+from claid_ext.evaluation.table import Table
 
 
 class Recorder:

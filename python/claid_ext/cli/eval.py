@@ -15,8 +15,8 @@ from claid_ext.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from claid_ext.evaluation.report import Table
     from claid_ext.evaluation.setup import Setup
+    from claid_ext.evaluation.table import Table
 
 __all__ = ["add_parser", "run"]
 
@@ -190,7 +190,7 @@ def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
 def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
     from claid_ext.evaluation import load_detection, measure_recall
     from claid_ext.evaluation.charts import draw_recall
-    from claid_ext.evaluation.report import recall_table
+    from claid_ext.evaluation.table import recall_table
     from claid_ext.regions import region_source
 
     found = load_detection(args.data, args.images)

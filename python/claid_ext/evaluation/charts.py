@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from claid_ext.evaluation.metrics import CUTOFFS
 from claid_ext.evaluation.recall import RecallCurve
-from claid_ext.evaluation.report import Table
+from claid_ext.evaluation.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from claid_ext.evaluation.datasets import Query, SearchSet
+from claid_ext.evaluation.datasets import SearchQuery, SearchSet
 from claid_ext.evaluation.metrics import (
     CUTOFFS,
     Denominator,
@@ -91,7 +91,9 @@ def score(
 _NAMES = (*CUTOFFS, "trapezoidal", "ilias", "localised", "mean_iou")
 
 
-def _pairs(search_set: SearchSet, rankings: Iterable[Ranking]) -> Iterator[tuple[Query, Ranking]]:
+def _pairs(
+    search_set: SearchSet, rankings: Iterable[Ranking]
+) -> Iterator[tuple[SearchQuery, Ranking]]:
     came = iter(rankings)
     for number, query in enumerate(search_set.queries):
         ranking = next(came, None)
@@ -105,7 +107,7 @@ def _pairs(search_set: SearchSet, rankings: Iterable[Ranking]) -> Iterator[tuple
 
 
 def _figures(
-    query: Query, ranking: Ranking, denominator: Denominator, hit_iou: float
+    query: SearchQuery, ranking: Ranking, denominator: Denominator, hit_iou: float
 ) -> dict[str, float]:
     hits, kept = flags(ranking.images, query.positives, query.junk)
     wanted = len(query.positives)

@@ -15,8 +15,8 @@ from typing import Any
 from claid_ext.evaluation import paper
 from claid_ext.evaluation.datasets import SearchSet, load_search
 from claid_ext.evaluation.metrics import CUTOFFS
-from claid_ext.evaluation.report import Cell, Table
 from claid_ext.evaluation.setup import Measure, Measurement, Setup
+from claid_ext.evaluation.table import Cell, Table
 
 __all__ = [
     "FIGURE_6_CONNECTIVITY",

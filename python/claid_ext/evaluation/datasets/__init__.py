@@ -11,13 +11,13 @@ from claid_ext.evaluation.datasets.folder import load_annotations, load_folder
 from claid_ext.evaluation.datasets.holidays import load_holidays
 from claid_ext.evaluation.datasets.instre import load_instre
 from claid_ext.evaluation.datasets.oxford import load_oxford_paris, load_revisited
-from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, Query, SearchSet
+from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, SearchQuery, SearchSet
 
 __all__ = [
     "SEARCH_SETS",
     "DetectionImage",
     "DetectionSet",
-    "Query",
+    "SearchQuery",
     "SearchSet",
     "load_annotations",
     "load_coco",

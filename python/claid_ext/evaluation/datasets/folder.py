@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from claid_ext.evaluation.datasets.files import find_one, get, read_json
-from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, Query, SearchSet
+from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, SearchQuery, SearchSet
 from claid_ext.overlap import check_boxes
 
 __all__ = ["load_annotations", "load_folder"]
@@ -56,7 +56,7 @@ def load_folder(root: str | Path, name: str | None = None) -> SearchSet:
         for record in get(read_json(queries_file), "queries", queries_file)
     )
     if not all(query.truths is not None for query in queries):
-        queries = tuple(Query(q.name, q.image, q.boxes, q.positives, q.junk) for q in queries)
+        queries = tuple(SearchQuery(q.name, q.image, q.boxes, q.positives, q.junk) for q in queries)
     return SearchSet(name or folder.resolve().name, tuple(images), queries)
 
 
@@ -84,7 +84,7 @@ def load_annotations(root: str | Path) -> DetectionSet:
 
 def _query(
     file: Path, record: Any, place: dict[Path, int], images: dict[Path, dict[str, Any]]
-) -> Query:
+) -> SearchQuery:
     name = str(get(record, "query", file, "queries"))
     image = _beside(file, get(record, "image", file, f"query {name}"))
     positives = []
@@ -96,7 +96,7 @@ def _query(
     positives.sort(key=place.__getitem__)
     boxes = record.get("boxes", record.get("box"))
     truths = [_boxes_of(images[path], record.get("instance")) for path in positives]
-    return Query(
+    return SearchQuery(
         name=name,
         image=image,
         boxes=None if boxes is None else check_boxes(boxes, f"{file}: query {name}: box"),

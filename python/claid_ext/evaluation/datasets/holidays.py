@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from claid_ext.evaluation.datasets.files import find_one, stem_table
-from claid_ext.evaluation.datasets.sets import Query, SearchSet
+from claid_ext.evaluation.datasets.sets import SearchQuery, SearchSet
 
 __all__ = ["load_holidays"]
 
@@ -43,5 +43,7 @@ def load_holidays(root: str | Path) -> SearchSet:
         if len(members) < 2:
             raise ValueError(f"{folder}: group {group} has a query and nothing to find with it")
         stem = stems[members[0]]
-        queries.append(Query(stem, pictures[stem], None, positives=members[1:], junk=members[:1]))
+        queries.append(
+            SearchQuery(stem, pictures[stem], None, positives=members[1:], junk=members[:1])
+        )
     return SearchSet("Holidays", tuple(pictures[stem] for stem in stems), tuple(queries))

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from claid_ext.evaluation.datasets.files import find_one, get, read_ground_truth
-from claid_ext.evaluation.datasets.sets import Query, SearchSet
+from claid_ext.evaluation.datasets.sets import SearchQuery, SearchSet
 from claid_ext.overlap import check_boxes
 
 __all__ = ["load_instre", "read_instre_boxes"]
@@ -66,7 +66,7 @@ def load_instre(root: str | Path, *, multiple_only: bool = False) -> SearchSet:
                 pair = _is_pair(truth["imlist"][place])
                 around[place] = _around(boxes[place]) if pair else boxes[place]
         queries.append(
-            Query(
+            SearchQuery(
                 name=name,
                 image=folder / name,
                 boxes=check_boxes(
@@ -78,7 +78,7 @@ def load_instre(root: str | Path, *, multiple_only: bool = False) -> SearchSet:
         )
     if any(query.truths is None for query in queries):
         queries = [
-            Query(query.name, query.image, query.boxes, query.positives) for query in queries
+            SearchQuery(query.name, query.image, query.boxes, query.positives) for query in queries
         ]
     return SearchSet(
         name="INSTRE-M" if multiple_only else "INSTRE",

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from claid_ext.evaluation.datasets.files import find_one, get, read_ground_truth, stem_table
-from claid_ext.evaluation.datasets.sets import Query, SearchSet
+from claid_ext.evaluation.datasets.sets import SearchQuery, SearchSet
 from claid_ext.evaluation.metrics import Protocol, revisited_truth
 from claid_ext.overlap import check_boxes
 
@@ -58,7 +58,7 @@ def load_oxford_paris(root: str | Path, name: str = "Oxford5k") -> SearchSet:
             raise ValueError(f"{path}: no picture {stem} under {folder}")
         good, ok, junk = (_read_list(lists / f"{landmark}_{kind}.txt", place) for kind in LISTS)
         queries.append(
-            Query(
+            SearchQuery(
                 name=landmark,
                 image=pictures[stem],
                 boxes=check_boxes([float(word) for word in words[1:]], str(path)),
@@ -95,7 +95,7 @@ def load_revisited(root: str | Path, name: str, protocol: Protocol = "medium") -
         )
         positives, ignored = revisited_truth(easy, hard, junk, protocol)
         queries.append(
-            Query(
+            SearchQuery(
                 name=stem,
                 image=table.get(stem, pictures / f"{stem}.jpg"),
                 boxes=check_boxes(

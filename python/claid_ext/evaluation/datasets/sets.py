@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from claid_ext.evaluation.datasets.masks import decode_segmentation
 from claid_ext.overlap import box_area, box_iou, check_boxes
 
-__all__ = ["DetectionImage", "DetectionSet", "Query", "SearchSet"]
+__all__ = ["DetectionImage", "DetectionSet", "SearchQuery", "SearchSet"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -20,7 +21,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Query:
+class SearchQuery:
     """One thing to find.
 
     image: the picture that shows it. boxes: float64 (b, 4) in that picture's pixels, b views of the
@@ -74,7 +75,7 @@ class SearchSet:
 
     name: str
     images: tuple[Path, ...]
-    queries: tuple[Query, ...]
+    queries: tuple[SearchQuery, ...]
 
     def __post_init__(self) -> None:
         """Check that every image named is one of the set, and named once."""
@@ -125,8 +126,6 @@ class DetectionImage:
         """The objects as bool (n, height, width). Raises ValueError if there are only boxes."""
         if self.segmentations is None:
             raise ValueError(f"{self.path.name}: this set has boxes but no masks")
-        from claid_ext.evaluation.datasets.coco import decode_segmentation
-
         masks = [decode_segmentation(item, self.size) for item in self.segmentations]
         return np.stack(masks) if masks else np.zeros((0, *self.size), dtype=bool)
 
