@@ -10,14 +10,18 @@ Made features; every benchmark asserts its answer. Save a run with --benchmark-j
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from claid_ext import RegionTree, reference
 from claid_ext.benchmarks.machine import describe, one_thread
 from claid_ext.benchmarks.synthetic import scene_features
+
+sys.path.insert(0, str(Path(__file__).parent))  # the scripts here import each other
 
 Shape = tuple[int, int, int]
 

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from claid_ext.benchmarks import machine
-from claid_ext.benchmarks.search_scale import Setting, measure, to_markdown
+from search_stages import Setting, measure, to_markdown
 
 FACTORIES = ("Flat", "IVF4096,PQ64")
 

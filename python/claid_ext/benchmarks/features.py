@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.benchmarks.output import write_whole
+from claid_ext.files import write_whole
 from claid_ext.progress import progress
 
 __all__ = ["Photo", "photo_features"]
@@ -75,7 +75,6 @@ def photo_features(
         features = found.features.float().cpu().numpy()
         photo = Photo(path.name, features, found.tree.grid, found.covered)
         if stored:
-            stored.parent.mkdir(parents=True, exist_ok=True)
             write_whole(stored, partial(_save, photo))
         photos.append(photo)
     return photos
@@ -89,8 +88,9 @@ def _key(path: Path, backbone: str, weights: str | None) -> str:
     return f"{path.stem}-{hashlib.sha256(repr((backbone, state)).encode()).hexdigest()[:16]}"
 
 
-def _save(photo: Photo, file: Any) -> None:
-    np.savez(file, features=photo.features, grid=photo.grid, covered=photo.covered)
+def _save(photo: Photo, path: Path) -> None:
+    with path.open("wb") as file:  # given a path, NumPy would put .npz behind it
+        np.savez(file, features=photo.features, grid=photo.grid, covered=photo.covered)
 
 
 def _load(name: str, file: Path) -> Photo:

@@ -11,19 +11,18 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-from claid_ext.benchmarks.made_regions import MadeRegions
 from claid_ext.benchmarks.memory import status_bytes
 from claid_ext.benchmarks.output import markdown_table
 from claid_ext.regions import Regions
+from made_regions import MadeRegions
+from numpy.typing import NDArray
 
 __all__ = ["Setting", "measure", "to_markdown"]
 
@@ -58,14 +57,17 @@ class Setting:
         return MadeRegions(self.vectors, self.dim, self.seed)
 
 
-class _MadeDescriptor:
-    """Stands for a network: an index asks for its options only."""
+class MadeDescriptor:
+    """The descriptor of an index whose vectors are made: it has options, and describes nothing."""
 
     def __init__(self, dim: int) -> None:
-        self._dim = dim
+        self.dim = dim
+
+    def __call__(self, images: Sequence[Any], regions: Sequence[Regions]) -> list[Any]:
+        raise NotImplementedError("made vectors come with their regions: use add_described")
 
     def manifest(self) -> dict[str, Any]:
-        return {"name": "made", "layers": [], "pooling": "none", "dim": self._dim, "weights": ""}
+        return {"name": "made", "layers": [], "pooling": "none", "dim": self.dim, "weights": ""}
 
     def recipe(self) -> None:
         return None
@@ -88,7 +90,7 @@ def measure(setting: Setting, threads: int = 1) -> dict[str, Any]:
 def _in_fresh_process(stage: str, setting: Setting, threads: int) -> dict[str, Any]:
     limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
     done = subprocess.run(
-        [sys.executable, "-m", __name__, stage, json.dumps(asdict(setting))],
+        [sys.executable, __file__, stage, json.dumps(asdict(setting))],
         env={**os.environ, **limits},
         capture_output=True,
         text=True,
@@ -147,10 +149,9 @@ def _build(setting: Setting) -> dict[str, Any]:
     clock.watch(writing, vectors, "_write_base")
     at_start = status_bytes("VmRSS")
     start = time.perf_counter()
-    descriptor: Any = _MadeDescriptor(setting.dim)
     with InstanceIndex.create(
         setting.folder,
-        descriptor=descriptor,
+        descriptor=MadeDescriptor(setting.dim),
         regions="full",
         factory=setting.factory,
         pca=setting.pca,
