@@ -11,7 +11,7 @@ from claid_ext.evaluation.datasets import (
     load_detection,
     load_search,
 )
-from claid_ext.evaluation.detection import measure_recall, pixel_masks
+from claid_ext.evaluation.detection import measure_recall, pixel_masks, recall_of_regions
 from claid_ext.evaluation.metrics import (
     average_precision,
     flags,
@@ -49,6 +49,7 @@ __all__ = [
     "pixel_masks",
     "rank",
     "recall",
+    "recall_of_regions",
     "revisited_truth",
     "trapezoidal_average_precision",
 ]
