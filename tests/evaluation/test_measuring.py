@@ -144,6 +144,10 @@ def test_networks_are_kept_while_they_are_the_same(measure: Measurer) -> None:
     assert measure._load(OFFLINE.but(regions="full"))[0] is None
 
 
+def test_batch_size_reaches_the_detector(measure: Measurer) -> None:
+    assert measure._load(OFFLINE.but(batch_size=3))[0].batch_size == 3
+
+
 def test_tokens_describe_too(pictures: Path, measure: Measurer) -> None:
     found = load_search("folder", pictures / "things")
     for regions in ("detect", "full"):

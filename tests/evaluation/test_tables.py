@@ -199,6 +199,7 @@ def test_every_setup_has_a_folder_of_its_own() -> None:
     assert len(set(names)) == len(setups)
     assert names == [setup.folder_name("INSTRE") for setup in setups]
     assert Setup(device="cpu").folder_name("INSTRE") == names[0], "the device decides nothing"
+    assert Setup(batch_size=4, detect={"threads": 2}).folder_name("INSTRE") == names[0]
     grid = Setup(regions="grid", backbone="dino_vits8", detect={"seed": 1})
     assert grid.folder_name("INSTRE") == names[5], "a rival has no detector"
     assert "/" not in Setup().folder_name("a/b (c)")
@@ -209,7 +210,7 @@ def test_every_setup_has_a_folder_of_its_own() -> None:
     [
         ("table1", ["--descriptors", "vgg16", "resnet50", "--pooling", "mask"], 2),
         ("table2", ["--layer", "layer3", "layer4", "--pca", "128"], 1),
-        ("table3", ["--regions", "detect", "full"], 2),
+        ("table3", ["--regions", "detect", "full", "--batch-size", "7"], 2),
         ("table5", ["--weights", "w.pth", "--descriptor-weights", "swav.pth"], 1),
         ("table6", ["--tau", "0.3", "--seed", "5"], 3),
         ("table7", ["--backbones", "dino_vits8", "focus_vits14"], 2),
@@ -249,6 +250,8 @@ def test_every_table_is_one_command(
         }
     if table == "table2":
         assert (asked[0].layer, asked[0].pca) == (("layer3", "layer4"), 128)
+    if table == "table3":
+        assert [s.batch_size for s in asked] == [7] * len(asked)
     if table == "table5":
         assert (asked[0].weights, asked[0].descriptor_weights) == ("w.pth", "swav.pth")
     if table == "table6":

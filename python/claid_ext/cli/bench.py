@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 _OFFLINE = "focus_vits14"
+
+Failures = list[tuple[Path, str]]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -59,10 +62,16 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the Markdown, and write all files into the folder."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    {"table4": _table4, "recall": _recall, "scale": _scale, "ablation": _ablation}[args.kind](args)
-    return 0
+    """Measure, print the Markdown, and write all files into the folder.
+
+    Returns 0, or 1 where a photo could not be used; the others are measured then.
+    """
+    kinds = {"table4": _table4, "recall": _recall, "scale": _scale, "ablation": _ablation}
+    failed: Failures = []
+    kinds[args.kind](args, failed)
+    for path, why in failed:
+        print(why if str(path) in why else f"{path}: {why}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _add_methods(parser: argparse.ArgumentParser) -> None:
@@ -98,20 +107,33 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _photos(args: argparse.Namespace, paths: list[Path]) -> list[Photo]:
+def _photos(args: argparse.Namespace, paths: list[Path], failed: Failures) -> list[Photo]:
+    """Return the photos that can be used, and add the others to `failed`."""
     from claid_ext.benchmarks.features import photo_features
 
-    return photo_features(
-        paths, args.backbone, weights=args.weights, device=args.device, keep=args.keep_features
+    photos = photo_features(
+        paths,
+        args.backbone,
+        weights=args.weights,
+        device=args.device,
+        keep=args.keep_features,
+        on_error=lambda path, error: failed.append((path, str(error))),
     )
+    if not photos:
+        raise ValueError("; ".join(why for _, why in failed) or "there are no photos to measure on")
+    return photos
 
 
-def _annotated(args: argparse.Namespace) -> tuple[list[Photo], list[DetectionImage], str]:
+def _annotated(
+    args: argparse.Namespace, failed: Failures
+) -> tuple[list[Photo], list[DetectionImage], str]:
     from claid_ext.evaluation.datasets import load_detection
 
     truth = load_detection(args.truth, args.images)
     images = list(truth.images)[: args.limit]
-    return _photos(args, [image.path for image in images]), images, truth.name
+    photos = _photos(args, [image.path for image in images], failed)
+    left_out = {path for path, _ in failed}
+    return photos, [image for image in images if image.path not in left_out], truth.name
 
 
 def _names(args: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
@@ -137,13 +159,18 @@ def _setting(args: argparse.Namespace, photos: list[Photo], options: dict[str, A
     )
 
 
-def _table4(args: argparse.Namespace) -> None:
+def _table4(args: argparse.Namespace, failed: Failures) -> None:
     from claid_ext.benchmarks import table4
     from claid_ext.benchmarks.methods import TIMED, methods
     from claid_ext.images import find_images
 
     options = _options(args)
-    photos = _photos(args, find_images(args.photos)[: args.limit])
+    paths = find_images(
+        args.photos, on_error=lambda given, error: failed.append((Path(given), str(error)))
+    )
+    if not paths:
+        raise FileNotFoundError("; ".join(why for _, why in failed))
+    photos = _photos(args, paths[: args.limit], failed)
     chosen = methods(_names(args, TIMED), **options)
     unit = "cpu" if "cpu" in [m.name for m in chosen] else chosen[-1].name
     rows = table4.measure(photos, chosen, rounds=args.rounds, unit=unit)
@@ -155,12 +182,12 @@ def _table4(args: argparse.Namespace) -> None:
     )
 
 
-def _recall(args: argparse.Namespace) -> None:
+def _recall(args: argparse.Namespace, failed: Failures) -> None:
     from claid_ext.benchmarks import recall
     from claid_ext.benchmarks.methods import DETECTORS, methods
 
     options = _options(args)
-    photos, truth, name = _annotated(args)
+    photos, truth, name = _annotated(args, failed)
     found = recall.measure(photos, truth, methods(_names(args, DETECTORS), **options))
     _write(
         args.out / "recall",
@@ -171,7 +198,7 @@ def _recall(args: argparse.Namespace) -> None:
     )
 
 
-def _scale(args: argparse.Namespace) -> None:
+def _scale(args: argparse.Namespace, _: Failures) -> None:
     import claid_ext
     from claid_ext.benchmarks import scale
 
@@ -192,7 +219,7 @@ def _scale(args: argparse.Namespace) -> None:
     )
 
 
-def _ablation(args: argparse.Namespace) -> None:
+def _ablation(args: argparse.Namespace, failed: Failures) -> None:
     from claid_ext.benchmarks import ablation
 
     studies = args.studies or list(ablation.STUDIES)
@@ -201,7 +228,7 @@ def _ablation(args: argparse.Namespace) -> None:
             f"--studies must be of {', '.join(ablation.STUDIES)}, got {', '.join(sorted(unknown))}"
         )
     options = _options(args)
-    photos, truth, name = _annotated(args)
+    photos, truth, name = _annotated(args, failed)
     for study in studies:
         settings = ablation.measure(study, photos, truth, **options)
         _write(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claid_ext.choices import REGION_SOURCES
 from claid_ext.cli._descriptor import add_descriptor_options
 from claid_ext.cli._detector import add_detector_options, detect_options, detector_from
 from claid_ext.files import write_whole
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["add_parser", "run"]
 
 DOTS = 150  # an inch, of pictures
-REGIONS = ("detect", "grid", "full", "rmac")
 OFFLINE = {"backbone": "focus_vits14", "descriptor": "efficientnet_lite0"}
 
 _TABLES = {
@@ -56,7 +56,7 @@ def add_parser(subparsers: Any) -> None:
     recall.add_argument("--overlap", choices=("box", "mask"), default="box", help="(box)")
     recall.add_argument("--budget", type=int, metavar="N", help="the first N regions of an image")
     recall.add_argument("--draw", type=Path, metavar="FILE", help="the curves as a picture")
-    recall.add_argument("--regions", nargs="+", choices=REGIONS, default=["detect"])
+    recall.add_argument("--regions", nargs="+", choices=REGION_SOURCES, default=["detect"])
     add_detector_options(recall)
 
 
@@ -97,7 +97,7 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
             "--set", default=_ONE_SET[name], help=f"another search set ({_ONE_SET[name]})"
         )
     else:
-        parser.add_argument("--regions", nargs="+", choices=REGIONS, default=_regions(name))
+        parser.add_argument("--regions", nargs="+", choices=REGION_SOURCES, default=_regions(name))
         parser.add_argument(
             "--descriptors", nargs="+", metavar="NAME", help="several, with a row for each"
         )
@@ -116,7 +116,7 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _regions(name: str) -> list[str]:
-    return list(REGIONS) if name == "search" else ["detect"]
+    return list(REGION_SOURCES) if name == "search" else ["detect"]
 
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
@@ -135,6 +135,7 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         levels=args.levels,
         scales=None if args.scales is None else tuple(args.scales),
         device=args.device,
+        batch_size=args.batch_size,
         pca=args.pca,
         detect=detect_options(args),
     )

@@ -132,7 +132,7 @@ class Measurer:
 
 
 _FIELDS = {
-    "detector": ("backbone", "weights", "device", "detect", "dummies"),
+    "detector": ("backbone", "weights", "device", "batch_size", "detect", "dummies"),
     "descriptor": (
         "descriptor",
         "descriptor_weights",
@@ -153,6 +153,7 @@ def _detector(setup: Setup, keep_features: bool) -> Any:
         setup.backbone,
         weights=setup.weights,
         device=setup.device,
+        batch_size=setup.batch_size,
         keep_features=keep_features,
         **setup.detect,
     )

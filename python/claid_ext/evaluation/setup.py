@@ -18,12 +18,12 @@ __all__ = ["Measure", "Measurement", "Setup"]
 class Setup:
     """One configuration of detector, descriptor and index; the defaults are the paper's.
 
-    regions: a name of `claid_ext.regions.REGION_SOURCES`. backbone, weights: of the detector.
+    regions: a name of `claid_ext.choices.REGION_SOURCES`. backbone, weights: of the detector.
     scales: of the detector, None for what suits its backbone. descriptor, descriptor_weights,
     pooling, layer, levels: of the descriptor; the descriptor "tokens" is the detector's own
-    network. pca: dimensions of the index's whitening, None for none. detect:
-    options of `claid_ext.detect` that differ from the backbone's own. dummies: whether dummy
-    regions get a vector too.
+    network. device: of both networks. batch_size: of the detector, None for its default. pca:
+    dimensions of the index's whitening, None for none. detect: options of `claid_ext.detect` that
+    differ from the backbone's own. dummies: whether dummy regions get a vector too.
     """
 
     regions: str = "detect"
@@ -36,6 +36,7 @@ class Setup:
     layer: tuple[str, ...] | None = None
     levels: int | None = None
     device: str | None = None
+    batch_size: int | None = None
     pca: int | None = None
     detect: Mapping[str, Any] = field(default_factory=dict)
     dummies: bool = False
@@ -47,7 +48,8 @@ class Setup:
     def folder_name(self, set_name: str) -> str:
         """A folder name of its own for the index of a set under this setup, the same every time."""
         fields = {**asdict(self), "detect": dict(self.detect)}
-        del fields["device"]
+        del fields["device"], fields["batch_size"]  # where and how it is computed, not what
+        fields["detect"].pop("threads", None)
         if self.regions != "detect":  # rivals have no detector, unless it describes
             fields["detect"], fields["scales"] = {}, None
             if self.descriptor != "tokens":
