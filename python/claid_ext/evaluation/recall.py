@@ -67,7 +67,7 @@ def recall(
     once, so it is neither to be found nor held against a region that hits it. area_fraction: float
     (objects,), the part of the image that the object's box covers.
     """
-    levels = np.asarray(thresholds, dtype=np.float64)
+    steps = np.asarray(thresholds, dtype=np.float64)
     best, fraction, regions, count = [np.zeros(0)], [np.zeros(0)], 0, 0
     for ious, crowd, area in images:
         overlaps = np.asarray(ious, dtype=np.float64)
@@ -83,9 +83,9 @@ def recall(
         count += 1
     overlap, large = np.concatenate(best), np.concatenate(fraction) > LARGE
     return RecallCurve(
-        thresholds=levels,
-        all=_at_least(overlap, levels),
-        large=_at_least(overlap[large], levels),
+        thresholds=steps,
+        all=_at_least(overlap, steps),
+        large=_at_least(overlap[large], steps),
         objects=len(overlap),
         large_objects=int(np.count_nonzero(large)),
         regions=regions / count if count else float("nan"),

@@ -14,9 +14,10 @@ from typing import Any
 
 from claid_ext.evaluation import paper
 from claid_ext.evaluation.datasets import SearchSet, load_search
+from claid_ext.evaluation.intervals import CONFIDENCE
 from claid_ext.evaluation.metrics import CUTOFFS
 from claid_ext.evaluation.setup import Measure, Measurement, Setup
-from claid_ext.evaluation.table import Cell, Table
+from claid_ext.evaluation.table import Cell, Estimate, Table
 
 __all__ = [
     "FIGURE_6_CONNECTIVITY",
@@ -108,16 +109,16 @@ def table3(
 def table5(data: Path, setups: Sequence[Setup], measure: Measure) -> Table:
     """Table V: image retrieval on Holidays, Oxford5k, Paris6k; and the revisited sets if there."""
     found, notes = _find_sets(data, TABLE_5_SETS, REVISITED)
-    levels = [
-        f"{name}-{level}"
+    revisited = [
+        f"{name}-{protocol}"
         for name in REVISITED
         if (data / name).is_dir()
-        for level in ("easy", "medium", "hard")
+        for protocol in ("easy", "medium", "hard")
     ]
-    found |= {name: find_set(data, name, alone=False) for name in levels}
-    table = Table("Table V: image retrieval, mAP by trapezoids", [*TABLE_5_SETS, *levels])
+    found |= {name: find_set(data, name, alone=False) for name in revisited}
+    table = Table("Table V: image retrieval, mAP by trapezoids", [*TABLE_5_SETS, *revisited])
     for name, figures in paper.TABLE_5.items():
-        table.add(name, "paper", [*figures, *[None] * len(levels)])
+        table.add(name, "paper", [*figures, *[None] * len(revisited)])
     for setup in setups:
         results = {name: measure(search_set, setup) for name, search_set in found.items()}
         cells = [results[s].scores.trapezoidal if s in results else None for s in table.columns]
@@ -212,15 +213,16 @@ def search_table(
     table = Table("Instance search", [*SEARCH_COLUMNS, *(f"{stage} ms" for stage in stages)])
     for name, result in rows:
         figures: list[Cell] = [
-            result.scores.average_precision["mAP-all"],
-            result.scores.localised,
-            result.scores.mean_iou,
+            _estimate(result, "mAP-all", result.scores.average_precision["mAP-all"]),
+            _estimate(result, "localised", result.scores.localised),
+            _estimate(result, "mean_iou", result.scores.mean_iou),
             result.features_per_image,
         ]
         table.add(name, "ours", [*figures, *map(result.milliseconds.get, stages)])
         table.notes += _unreadable({name: result})
     table.notes.append(
-        "times: an image where the index is made, a query where it is searched; mAP over all images"
+        f"in brackets: {CONFIDENCE:.0%} bootstrap interval over the queries; mAP over all images; "
+        "times per image where the index is made, per query where it is searched"
     )
     return table
 
@@ -245,6 +247,10 @@ def _folder(name: str) -> str:
 
 def _precisions(result: Measurement) -> list[Cell]:
     return [result.scores.average_precision[name] for name in CUTOFFS]
+
+
+def _estimate(result: Measurement, name: str, value: float | None) -> Estimate | None:
+    return None if value is None else Estimate(value, *result.scores.interval(name))
 
 
 def _setup_name(setup: Setup) -> str:
