@@ -1,10 +1,10 @@
 """Inputs of the benchmarks, and one thread for every library while they run.
 
-    pytest bench/                               # one table a size: every SIMD level, F @ F.T, ...
-    pytest bench/ --benchmark-group-by=param:backend     # one table a level, with the GPU's if any
+    pytest bench/                               # one table per size: every SIMD level, F @ F.T, ...
+    pytest bench/ --benchmark-group-by=param:backend     # one per level, with the GPU's if any
     pytest bench/ --benchmark-disable           # each once, answers checked: a smoke test
 
-Made features; every benchmark asserts its answer. Save a run with --benchmark-json=FILE or
+Synthetic features; every benchmark asserts its answer. Save a run with --benchmark-json=FILE or
 --benchmark-save=NAME and compare with bench/compare.py: nothing here fails on time.
 """
 
@@ -34,7 +34,7 @@ SHAPES: dict[str, Shape] = {
 
 @cache
 def scene(shape: Shape, seed: int = 0) -> np.ndarray:
-    """Made features, float32 (H * W, D)."""
+    """Synthetic features, float32 (H * W, D)."""
     return scene_features(shape[:2], shape[2], seed=seed)
 
 
@@ -54,13 +54,13 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(params=list(SHAPES.values()), ids=list(SHAPES))
 def shape(request: pytest.FixtureRequest) -> Shape:
-    """(H, W, D) of the made features."""
+    """(H, W, D) of the synthetic features."""
     return request.param
 
 
 @pytest.fixture
 def features(shape: Shape) -> np.ndarray:
-    """Made features of that shape."""
+    """Synthetic features of that shape."""
     return scene(shape)
 
 

@@ -333,7 +333,7 @@ _STAGES = {"build": _build, "search": _search, "compare": _compare}
 
 
 def to_markdown(results: list[dict[str, Any]]) -> str:
-    """Return one table, a column a factory."""
+    """Return one table, one column per factory."""
     columns = [_column(result) for result in results]
     rows = [[name, *[column[name] for column in columns]] for name in columns[0]]
     return markdown_table(["", *[f"`{result['setting']['factory']}`" for result in results]], rows)
@@ -351,7 +351,7 @@ def _column(result: dict[str, Any]) -> dict[str, str]:
     for k, seconds in search["seconds"].items():
         median, slow = (1e3 * s for s in seconds["single"])
         column[f"k = {k}, one by one, median (90 %), ms"] = f"{median:.1f} ({slow:.1f})"
-        column[f"k = {k}, all at once, ms a query"] = f"{1e3 * seconds['batched']:.1f}"
+        column[f"k = {k}, all at once, ms per query"] = f"{1e3 * seconds['batched']:.1f}"
     for when, memory in search["memory"].items():
         column[f"memory, {when}: peak (own)"] = f"{_mb(memory['peak'])} ({_mb(memory['own'])})"
     for k in search["seconds"]:

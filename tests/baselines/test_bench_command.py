@@ -128,7 +128,7 @@ def test_ablation_and_scale(folder, tmp_path, monkeypatch):
 
 
 def test_wrong_names_are_errors(folder, tmp_path):
-    with pytest.raises(ValueError, match="--studies must be of init"):
+    with pytest.raises(ValueError, match="--studies must be one or more of init"):
         claid_bench("ablation", folder, "--studies", "colour", "-o", tmp_path)
     with pytest.raises(ValueError, match="--tau and --min-patches are needed"):
         claid_bench("table4", folder, "--backbone", "resnet18", "-o", tmp_path)

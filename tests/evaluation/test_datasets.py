@@ -122,7 +122,7 @@ def test_holidays(tmp_path: Path, make_files) -> None:
     with pytest.raises(ValueError, match=r"group 1002 has no query 100200.jpg"):
         load_search("holidays", tmp_path)
     make_files(tmp_path / "jpg", "cat.jpg")
-    with pytest.raises(ValueError, match=r"wanted pictures named like 100000.jpg, got cat"):
+    with pytest.raises(ValueError, match=r"wanted images named like 100000.jpg, got cat"):
         load_search("holidays", tmp_path)
 
 

@@ -164,7 +164,7 @@ def test_an_unreadable_picture_is_counted(pictures: Path, tmp_path: Path) -> Non
     result = Measurer(tmp_path / "work", show_progress=False)(more, setup)
     assert (result.images, result.unreadable) == (6, 1)
     table = tables.search_table(pictures, [setup], lambda *_: result, ["things"])
-    assert any("1 images could not be read" in note for note in table.notes)
+    assert any("1 image could not be read" in note for note in table.notes)
 
 
 def claid_eval(*words: str | Path) -> int:

@@ -28,7 +28,7 @@ def segment(
     solver: str = "eigh",
     device: Any = None,
 ) -> Segments:
-    """Find up to `cuts` objects by normalised cuts, each without the ones before (section 3.2).
+    """Find up to `cuts` objects by normalised cuts, each excluding the ones before (section 3.2).
 
     Each cut is TokenCut's. The foreground is the side with the entry of largest magnitude, unless
     that side holds more than two of the image's four corners: then it is the other (at two each the

@@ -1,4 +1,4 @@
-"""Patch features of photos, made once for all the methods that are compared on them."""
+"""Patch features of photos, computed once for all the methods that are compared on them."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ def draw(found: Mapping[str, Mapping[str, RecallCurve]]) -> Any:
             )
         axis.set_xlabel("IoU")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, title="regions an image in brackets", title_fontsize=7)
+        axis.legend(fontsize=7, title="regions per image in brackets", title_fontsize=7)
     axes[0].set_ylabel("recall of annotated objects")
     axes[0].set_title("at each detector's own number of regions", fontsize=9)
     axes[1].set_title(f"first {BUDGET} regions of each", fontsize=9)

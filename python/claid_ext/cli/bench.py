@@ -23,15 +23,16 @@ def add_parser(subparsers: Any) -> None:
     """Add `bench` and its four measurements to the command line."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure speed and recall beside the peers, on this machine and your photos",
-        description="Measure speed and recall beside the peers. Writes Markdown, JSON and PNG.",
+        help="measure speed and recall against the peers, on this machine and your photos",
+        description="Measure speed and recall against the peers. Writes Markdown, JSON and PNG. "
+        "Photos that cannot be used are listed at the end; the exit code is 1 then.",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
 
-    table4 = kinds.add_parser("table4", help="cuts, time an image, time a cut (paper, Table IV)")
+    table4 = kinds.add_parser("table4", help="cuts, time per image, time per cut (paper, Table IV)")
     table4.add_argument("photos", nargs="+", help="image files, folders or patterns")
-    table4.add_argument("--rounds", type=int, default=5, help="each photo so often (default 5)")
-    table4.add_argument("--limit", type=int, help="no more than so many photos")
+    table4.add_argument("--rounds", type=int, default=5, help="timings of each photo (default 5)")
+    table4.add_argument("--limit", type=int, help="use at most this many photos")
     _add_methods(table4)
 
     recall = kinds.add_parser("recall", help="recall over IoU (paper, Fig. 5)")
@@ -39,26 +40,37 @@ def add_parser(subparsers: Any) -> None:
     _add_methods(recall)
 
     scale = kinds.add_parser("scale", help="time and memory as patches and channels grow")
-    scale.add_argument("--patches", type=int, nargs="+", help="numbers of patches")
-    scale.add_argument("--channels", type=int, nargs="+", help="numbers of channels")
+    scale.add_argument("--patches", type=int, nargs="+", help="numbers of patches to measure")
+    scale.add_argument("--channels", type=int, nargs="+", help="numbers of channels to measure")
     scale.add_argument(
-        "--rounds", type=int, default=3, help="each size so often, small ones oftener (default 3)"
+        "--rounds",
+        type=int,
+        default=3,
+        help="timings of each size, more of small ones (default 3)",
     )
     scale.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
 
-    ablation = kinds.add_parser("ablation", help="one part of the method at a time changed")
+    ablation = kinds.add_parser("ablation", help="change one part of the method at a time")
     _add_truth(ablation)
     ablation.add_argument("--studies", nargs="+", metavar="STUDY", help="default: all of them")
 
     for one in (table4, recall, ablation):
         one.add_argument("--backbone", default=_OFFLINE, help=f"default: {_OFFLINE}")
-        one.add_argument("--weights", help="a local file of the backbone's weights")
-        one.add_argument("--device", help="of the backbone")
+        one.add_argument("--weights", help="local file with the backbone's weights")
+        one.add_argument("--device", help="device of the backbone")
         one.add_argument("--tau", type=float, help="default: the backbone's")
         one.add_argument("--min-patches", type=int, help="default: the backbone's")
-        one.add_argument("--keep-features", type=Path, metavar="FOLDER", help="for later runs")
+        one.add_argument(
+            "--keep-features", type=Path, metavar="DIR", help="keep features for later runs"
+        )
     for one in (table4, recall, scale, ablation):
-        one.add_argument("-o", "--out", type=Path, default=Path("claid-bench"), help="folder")
+        one.add_argument(
+            "-o",
+            "--out",
+            type=Path,
+            default=Path("claid-bench"),
+            help="folder of the results (claid-bench)",
+        )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -86,8 +98,8 @@ def _add_methods(parser: argparse.ArgumentParser) -> None:
 
 def _add_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("truth", help="COCO instances JSON, or a folder with annotations.json")
-    parser.add_argument("--images", help="where a COCO file's pictures are, if not beside it")
-    parser.add_argument("--limit", type=int, help="no more than so many photos")
+    parser.add_argument("--images", help="folder of a COCO file's images, if not beside it")
+    parser.add_argument("--limit", type=int, help="use at most this many photos")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -97,7 +109,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     spec = BACKBONES.get(args.backbone)
     if spec is None and (args.tau is None or args.min_patches is None):
         raise ValueError(
-            f"--tau and --min-patches are needed: {args.backbone!r} is no named backbone"
+            f"--tau and --min-patches are needed: {args.backbone!r} is not a named backbone"
         )
     return {
         "tau": args.tau if args.tau is not None or spec is None else spec.tau,
@@ -176,7 +188,8 @@ def _table4(args: argparse.Namespace, failed: Failures) -> None:
     rows = table4.measure(photos, chosen, rounds=args.rounds, unit=unit)
     _write(
         args.out / "table4",
-        f"{_setting(args, photos, options)}; one thread; medians of {args.rounds} rounds in turn",
+        f"{_setting(args, photos, options)}; one thread; "
+        f"medians of {args.rounds} interleaved rounds",
         table4.to_markdown(rows, unit),
         [row.to_dict() for row in rows],
     )
@@ -211,8 +224,8 @@ def _scale(args: argparse.Namespace, _: Failures) -> None:
     )
     _write(
         args.out / "scale",
-        f"made features; medians of {args.rounds} rounds in turn, of small sizes up to five times "
-        "as many; peak memory beyond the features",
+        f"synthetic features; medians of {args.rounds} interleaved rounds, up to five times as "
+        "many for small sizes; peak memory beyond the features",
         scale.to_markdown(found),
         scale.to_dict(found),
         scale.draw(found),
@@ -225,7 +238,8 @@ def _ablation(args: argparse.Namespace, failed: Failures) -> None:
     studies = args.studies or list(ablation.STUDIES)
     if unknown := set(studies) - set(ablation.STUDIES):
         raise ValueError(
-            f"--studies must be of {', '.join(ablation.STUDIES)}, got {', '.join(sorted(unknown))}"
+            f"--studies must be one or more of {', '.join(ablation.STUDIES)}, "
+            f"got {', '.join(sorted(unknown))}"
         )
     options = _options(args)
     photos, truth, name = _annotated(args, failed)
@@ -233,7 +247,7 @@ def _ablation(args: argparse.Namespace, failed: Failures) -> None:
         settings = ablation.measure(study, photos, truth, **options)
         _write(
             args.out / f"ablation_{study}",
-            f"{name}: {_setting(args, photos, options)}, but for what the first column says",
+            f"{name}: {_setting(args, photos, options)}, except for the value in the first column",
             ablation.to_markdown(study, settings),
             ablation.to_dict(settings),
             ablation.draw(study, settings),

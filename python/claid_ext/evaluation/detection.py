@@ -58,8 +58,8 @@ def recall_of_regions(
     """Recall of the objects of images by the regions found in each of them.
 
     overlap: IoU of the regions' boxes with the objects', or of the masks, both at the image's
-    own resolution (a region without a mask is its box). budget: only the first so many regions of
-    an image; ours come in the order of the tree, level by level.
+    own resolution (a region without a mask counts as its box). budget: how many regions per image
+    count, the first ones; ours come in the order of the tree, level by level.
     Raises ValueError if masks are asked of a set of boxes, or if regions are of an image of another
     size than the set says.
     """

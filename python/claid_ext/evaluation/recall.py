@@ -1,4 +1,4 @@
-"""How many of the objects in a picture some region covers (paper, section V-C and Fig. 5)."""
+"""The share of the objects in images that some region covers (paper, section V-C and Fig. 5)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RecallCurve:
 
     thresholds float64 (t,). all, large: float64 (t,), part of the objects (of those over 2 % of
     their image) that a region overlaps with at least that IoU; NaN where there is no such object.
-    objects, large_objects: how many there are. regions: mean number of regions an image, after
+    objects, large_objects: how many there are. regions: mean number of regions per image, after
     the budget. images: how many images.
     """
 

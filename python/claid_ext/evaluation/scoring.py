@@ -1,4 +1,4 @@
-"""From the answers to a set's queries to its figures."""
+"""Figures of merit of a set from the rankings of its queries."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def score(
     denominator: Denominator = "min",
     hit_iou: float = HIT_IOU,
 ) -> Scores:
-    """Score the answers to all queries of a set, one ranking a query, in their order.
+    """Score the answers to all queries of a set: one ranking per query, in their order.
 
     Junk is taken out of every ranking first. A ranking may stop early; what it leaves out counts
     as not found, and towards no mean IoU. Rankings are taken one at a time, so that those of a

@@ -1,4 +1,4 @@
-"""What is measured: where regions come from, how they are described, and what came of it."""
+"""What is measured: where regions come from, how they are described, and the results."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ class Setup:
     dummies: bool = False
 
     def but(self, **changes: Any) -> Setup:
-        """The same with some fields changed."""
+        """Return a copy with some fields changed."""
         return replace(self, **changes)
 
     def folder_name(self, set_name: str) -> str:
-        """A folder name of its own for the index of a set under this setup, the same every time."""
+        """Name the index folder of a set under this setup: equal setups give equal names."""
         fields = {**asdict(self), "detect": dict(self.detect)}
         del fields["device"], fields["batch_size"]  # where and how it is computed, not what
         fields["detect"].pop("threads", None)
@@ -61,10 +61,10 @@ class Setup:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a setup on a set.
+    """The results of one setup on one set.
 
     scores: as `score` gives them. features: vectors in the index. images: images in it.
-    milliseconds: by stage; an image for those that make the index, a query for the search.
+    milliseconds: by stage; per image while the index is built, per query while it is searched.
     unreadable: images of the set that could not be read, and so cannot be found.
     """
 
@@ -76,7 +76,7 @@ class Measurement:
 
     @property
     def features_per_image(self) -> float:
-        """Mean number of vectors an image."""
+        """Mean number of vectors per image."""
         return self.features / self.images if self.images else float("nan")
 
 

@@ -1,4 +1,4 @@
-"""Tables as Markdown and as what JSON can hold."""
+"""Tables as Markdown and as JSON-ready values."""
 
 from __future__ import annotations
 

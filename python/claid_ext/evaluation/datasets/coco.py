@@ -2,9 +2,9 @@
 
     FILE.json    images[]: id, file_name, height, width
                  annotations[]: image_id, bbox (x, y, width, height), iscrowd, segmentation
-    IMAGES/      the pictures; by default they are looked for beside the file
+    IMAGES/      the images; by default they are looked for beside the file
 
-Any detection set written in this form will do: COCO, COCO 20k, UVO, one's own.
+Any detection set written in this form will do: COCO, COCO 20k, UVO, your own.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ __all__ = ["load_coco"]
 
 
 def load_coco(file: str | Path, images: str | Path | None = None) -> DetectionSet:
-    """Objects of a COCO instances file. `images`: the folder of the pictures.
+    """Objects of a COCO instances file. `images`: the folder of its images.
 
     Without it they are looked for beside the file, in `images/` beside it, and in the folder above
     that, under the file's own split name (annotations/instances_val2017.json, val2017/).
-    Raises FileNotFoundError if the file or its pictures are missing, ValueError on another layout.
+    Raises FileNotFoundError if the file or its images are missing, ValueError on another layout.
     """
     path = Path(file)
     contents = read_json(path)
@@ -70,6 +70,6 @@ def _find_pictures(file: Path, names: list[str]) -> Path:
         if names and (place / names[0]).is_file():
             return place
     raise FileNotFoundError(
-        f"{file}: the picture {names[0] if names else '?'} is in none of "
+        f"{file}: the image {names[0] if names else '?'} is in none of "
         f"{', '.join(str(place) for place in places)}"
     )

@@ -24,8 +24,8 @@ BoolArray = npt.NDArray[np.bool_]
 class SearchQuery:
     """One thing to find.
 
-    image: the picture that shows it. boxes: float64 (b, 4) in that picture's pixels, b views of the
-    one thing; None asks with the whole picture.
+    image: an image that shows it. boxes: float64 (b, 4) in that image's pixels, b views of the
+    one thing; None for the whole image.
     positives: int64 (p,), ascending numbers into `SearchSet.images` of what should be found.
     junk: int64 (j,), ascending, images that count neither way (the query's own, for one).
     truths: for each positive the boxes (t, 4) of the thing in it, in its pixels; a returned box
@@ -104,7 +104,7 @@ class SearchSet:
 
 @dataclass(frozen=True, eq=False)
 class DetectionImage:
-    """One picture and the objects in it.
+    """One image and the objects in it.
 
     size: (height, width). boxes: float64 (n, 4) in pixels. crowd: bool (n,), objects that are
     many at once and are not counted. segmentations: n of COCO's polygons or run lengths, or
@@ -132,7 +132,7 @@ class DetectionImage:
 
 @dataclass(frozen=True, eq=False)
 class DetectionSet:
-    """Pictures with every object in them marked."""
+    """Images with every object in them annotated."""
 
     name: str
     images: tuple[DetectionImage, ...]
