@@ -40,7 +40,7 @@ def scene(shape: Shape, seed: int = 0) -> np.ndarray:
 
 @cache
 def golden(shape: Shape, seed: int = 0) -> RegionTree:
-    """The reference's tree of a scene, made once a run."""
+    """The reference's tree of a scene, made once per run."""
     tree = reference.detect(scene(shape, seed), shape[:2])
     assert isinstance(tree, RegionTree)
     return tree

@@ -1,4 +1,4 @@
-"""An index of many made vectors: time, space and memory of each stage, and whether it is right.
+"""An index of many synthetic vectors: time, space and memory of each stage, and whether it is right.
 
 Every stage is a process of its own, so that the peaks of memory are its own: building, searching,
 and comparing what was found with all inner products in NumPy.
@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 __all__ = ["Setting", "measure", "to_markdown"]
 
 LARGEST_K = 100
-WIDTH = 64  # pixels of a made image: a region each
+WIDTH = 64  # pixels of a synthetic image: one per region
 ROUNDING = 1e-5  # by what two ways of adding up a dot product may differ
 _BUILD_STAGES = (
     "making the vectors",

@@ -23,7 +23,7 @@ STUDIES: dict[str, str] = {
     "init": "start of each bisection (III-B)",
     "dummies": "dummy filter (III-D)",
     "tau": "tau, the similarity above which patches are linked (Eq. 5)",
-    "connectivity": "connectivity above which a region is not cut (III-C)",
+    "connectivity": "connectivity at which a region is no longer cut (III-C)",
     "dominance": "dominance up to which a region is a dummy (III-D)",
     "min_patches": "smallest region, in patches",
 }

@@ -48,10 +48,10 @@ def add_parser(subparsers: Any) -> None:
     kinds = parser.add_subparsers(dest="table", required=True, metavar="TABLE")
     for name, what in _TABLES.items():
         table = kinds.add_parser(name, help=what, description=what)
-        _add_common(table)
+        _add_common(table, "DIR", "folder with the data sets")
         _add_search_options(table, name)
     recall = kinds.add_parser("recall", help="recall of objects over IoU thresholds (Fig. 5)")
-    _add_common(recall)
+    _add_common(recall, "PATH", "COCO instances file, or folder with an annotations.json")
     recall.add_argument("--images", type=Path, metavar="DIR", help="folder of a COCO file's images")
     recall.add_argument(
         "--overlap", choices=("box", "mask"), default="box", help="of boxes or masks (box)"
@@ -83,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
+def _add_common(parser: argparse.ArgumentParser, metavar: str, data: str) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, metavar="DIR", help="with the data sets"
     )

@@ -223,7 +223,7 @@ def search_table(
         table.notes += _unreadable({name: result})
     table.notes.append(
         f"in brackets: {CONFIDENCE:.0%} bootstrap interval over the queries; mAP over all images; "
-        "times per image where the index is made, per query where it is searched"
+        "times per image where the index is built, per query where it is searched"
     )
     return table
 

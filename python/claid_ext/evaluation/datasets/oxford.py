@@ -115,5 +115,5 @@ def _read_list(path: Path, place: dict[str, int]) -> IntArray:
     stems = path.read_text(encoding="utf-8").split()
     unknown = [stem for stem in stems if stem not in place]
     if unknown:
-        raise ValueError(f"{path}: no picture {unknown[0]} in the database")
+        raise ValueError(f"{path}: no image {unknown[0]} in the database")
     return np.unique(np.array([place[stem] for stem in stems], dtype=np.int64))
