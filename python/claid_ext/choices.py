@@ -1,11 +1,11 @@
-"""The names that options take, for the command line and the code alike; imports nothing."""
+"""Names that options take, where a command line can read them without loading torch or NumPy."""
 
 from __future__ import annotations
 
 __all__ = ["POOLINGS", "REGION_SOURCES"]
 
 REGION_SOURCES = ("detect", "grid", "full", "rmac")
-"""What `claid_ext.regions.region_source` makes."""
+"""Where regions come from: `claid_ext.regions.region_source`."""
 
 POOLINGS = ("mean", "max", "gem", "mask", "cells")
-"""How `claid_ext.descriptors.pooling` brings a region to one vector."""
+"""How a region's features become one vector: `claid_ext.descriptors.RegionDescriptor`."""
