@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from claid_ext import Detector, InstanceIndex, RegionDescriptor
+from claid_ext import Detector, InstanceIndex, Query, RegionDescriptor
 from claid_ext.evaluation import load_search
 from claid_ext.evaluation.scoring import Ranking, score
-from claid_ext.index import Query
 
 K = 10
 SCALES = (1.0,)

@@ -1,4 +1,4 @@
-"""An index of many synthetic vectors: time, space and memory of each stage, and whether it is right.
+"""An index of many synthetic vectors: time, space and memory by stage, and whether it is right.
 
 Every stage is a process of its own, so that the peaks of memory are its own: building, searching,
 and comparing what was found with all inner products in NumPy.
@@ -139,14 +139,15 @@ def _described(made: MadeRegions, clock: _Clock) -> Iterator[tuple[str, Regions,
 
 
 def _build(setting: Setting) -> dict[str, Any]:
-    from claid_ext.index import InstanceIndex, adding, vectors
+    from claid_ext.index import base as faiss_base
+    from claid_ext.search import InstanceIndex, instance_index
 
     clock = _Clock()
     whitening, training, filling, writing = _BUILD_STAGES[2:]
-    clock.watch(whitening, adding, "fit_whitening")
-    clock.watch(training, vectors, "_new_base")
-    clock.watch(filling, vectors, "_add_rows")
-    clock.watch(writing, vectors, "_write_base")
+    clock.watch(whitening, instance_index, "fit_whitening")
+    clock.watch(training, faiss_base, "_new_base")
+    clock.watch(filling, faiss_base, "_add_rows")
+    clock.watch(writing, faiss_base, "_write_base")
     at_start = status_bytes("VmRSS")
     start = time.perf_counter()
     with InstanceIndex.create(
@@ -173,8 +174,8 @@ def _files(folder: str) -> list[Path]:
 
 
 def _search(setting: Setting) -> dict[str, Any]:
-    from claid_ext.index import InstanceIndex
-    from claid_ext.index.vectors import import_faiss
+    from claid_ext.index.base import import_faiss
+    from claid_ext.search import InstanceIndex
 
     import_faiss()
     queries = [(its[None], False) for its in setting.made.queries(setting.queries)[1]]
@@ -260,7 +261,7 @@ def _brute_force(
 
     The vectors are made again, and whitened here by what the index has fitted, from its formula.
     """
-    from claid_ext.index import InstanceIndex
+    from claid_ext.search import InstanceIndex
 
     with InstanceIndex.open(setting.folder) as index:
         whitening = index.whitening

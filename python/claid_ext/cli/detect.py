@@ -46,9 +46,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--draw", action="store_true", help=f"also write a picture of each image, <name>{_PICTURE}"
     )
-    parser.add_argument(
-        "--force", action="store_true", help="also process images already done"
-    )
+    parser.add_argument("--force", action="store_true", help="also process images already done")
     add_detector_options(parser)
 
 

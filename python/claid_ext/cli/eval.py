@@ -131,6 +131,9 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
                 f"--{option}-values", nargs="+", type=float, metavar="X", help="thresholds to try"
             )
         parser.add_argument("--draw", type=Path, metavar="FILE", help="draw the curves here")
+    parser.add_argument(
+        "--pca", type=int, metavar="N", help="dimensions of a PCA-whitening (default: none)"
+    )
     add_detector_options(parser)
     add_descriptor_options(parser)
     if name == "search":  # they need no model hub, and give the project's own figures
@@ -154,7 +157,7 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         if args.descriptor_weights is None
         else str(args.descriptor_weights),
         layer=None if args.layer is None else tuple(args.layer),
-        levels=args.levels,
+        octaves=args.octaves,
         scales=None if args.scales is None else tuple(args.scales),
         device=args.device,
         batch_size=args.batch_size,
@@ -220,7 +223,7 @@ def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
     curves = {
         name: measure_recall(
             found,
-            region_source(name, detector_from(args) if name == "detect" else None),
+            region_source(name, *((detector_from(args), args.scales) if name == "detect" else ())),
             overlap=args.overlap,
             budget=args.budget,
             show_progress=True,

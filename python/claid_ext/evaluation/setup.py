@@ -20,7 +20,7 @@ class Setup:
 
     regions: a name of `claid_ext.choices.REGION_SOURCES`. backbone, weights: of the detector.
     scales: of the detector, None for what suits its backbone. descriptor, descriptor_weights,
-    pooling, layer, levels: of the descriptor; the descriptor "tokens" is the detector's own
+    pooling, layer, octaves: of the descriptor; the descriptor "tokens" is the detector's own
     network. device: of both networks. batch_size: of the detector, None for its default. pca:
     dimensions of the index's whitening, None for none. detect: options of `claid_ext.detect` that
     differ from the backbone's own. dummies: whether dummy regions get a vector too.
@@ -34,7 +34,7 @@ class Setup:
     descriptor_weights: str | None = None
     pooling: str = "gem"
     layer: tuple[str, ...] | None = None
-    levels: int | None = None
+    octaves: int | None = None
     device: str | None = None
     batch_size: int | None = None
     pca: int | None = None

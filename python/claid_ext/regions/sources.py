@@ -136,7 +136,8 @@ class DetectedRegions:
             "name": self.name,
             "backbone": backbone.name,
             "weights": backbone.fingerprint,
-            "scales": json.loads(json.dumps(options, default=str)),
+            "scales": list(self.scales),
+            "options": json.loads(json.dumps(options, default=str)),
             "with_dummies": self.with_dummies,
         }
 

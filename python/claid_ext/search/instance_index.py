@@ -15,7 +15,7 @@ from claid_ext.index import manifest
 from claid_ext.index.embedded import EmbeddedStore
 from claid_ext.index.lock import writer_lock
 from claid_ext.index.paths import ImageFilter, absolute, file_state
-from claid_ext.index.ranking import VectorQuery
+from claid_ext.index.ranking import VectorQuery, rank_everything
 from claid_ext.index.store import Entry
 from claid_ext.index.whitening import WHITENING_ROWS, Whitening, fit_whitening
 from claid_ext.record import ImageRecord, check_vectors
@@ -222,6 +222,12 @@ class InstanceIndex:
         """The paths of its images, in the order they were added."""
         with self.store.reading() as view:
             return list(view.table.paths)
+
+    @property
+    def regions_count(self) -> int:
+        """The number of regions of all its images: each has a vector."""
+        with self.store.reading() as view:
+            return int(view.table.counts.sum())
 
     @property
     def dim(self) -> int:
@@ -434,10 +440,29 @@ class InstanceIndex:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        dim = self.manifest["descriptor"]["dim"]
-        whitening = self.whitening
-        asked = []
-        for vectors, all_of in queries:
-            its = check_vectors("a query's vectors", vectors, None, dim)
-            asked.append(VectorQuery(whitening(its) if whitening else its, all_of))
+        asked = [self._vector_query(*query) for query in queries]
         return find(self.store, asked, k, min_size=min_size, images=images)
+
+    def rank_everything(
+        self, queries: Sequence[NDArray[np.float32]]
+    ) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
+        """Score every image for many queries at once, as mAP over all images needs.
+
+        Parameters
+        ----------
+        queries : of each, the float32 (B, D) vectors of its boxes, the best of which counts.
+
+        Returns
+        -------
+        paths : of the M images.
+        scores : float32 (Q, M), of each image's best region; -inf for an image without any.
+        boxes : float32 (Q, M, 4), that region's box in the image's pixels.
+        """
+        asked = [self._vector_query(vectors, False) for vectors in queries]
+        with self.store.reading() as view:
+            return view.table.paths, *rank_everything(asked, view)
+
+    def _vector_query(self, vectors: Any, all_of: bool) -> VectorQuery:
+        dim = self.manifest["descriptor"]["dim"]
+        its = check_vectors("a query's vectors", vectors, None, dim)
+        return VectorQuery(self.whitening(its) if self.whitening else its, all_of)
