@@ -1,4 +1,4 @@
-"""An index of many synthetic vectors: time, space and memory of each stage, and whether it is right.
+"""An index of many synthetic vectors: time, space and memory of each stage, and its correctness.
 
 Every stage is a process of its own, so that the peaks of memory are its own: building, searching,
 and comparing what was found with all inner products in NumPy.
