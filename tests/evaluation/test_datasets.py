@@ -162,7 +162,7 @@ def test_paris_has_folders_and_no_prefix(tmp_path: Path, make_files) -> None:
 
 def test_oxford_wrong_layouts(oxford: Path) -> None:
     (oxford / "gt/all_souls_1_ok.txt").write_text("nowhere_000001\n")
-    with pytest.raises(ValueError, match="no picture nowhere_000001 in the database"):
+    with pytest.raises(ValueError, match="no image nowhere_000001 in the database"):
         load_search("oxford5k", oxford)
     (oxford / "gt/all_souls_1_ok.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"all_souls_1_ok.txt: no such file"):

@@ -65,4 +65,4 @@ def test_a_pasted_thing_is_found_from_the_command_line(tmp_path, capsys, cup_on_
     assert "regions scales: the index has [1.0, 1.5, 2.25], got [1.0]" in capsys.readouterr().err
     changed = [*NETWORKS, "--pooling", "max"]
     assert main(["index", str(photos), "-o", index, *changed]) == 1
-    assert "pooling is 'cells' there and 'max' here" in capsys.readouterr().err
+    assert "pooling: the index has 'cells', got 'max'" in capsys.readouterr().err

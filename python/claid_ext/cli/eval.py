@@ -84,9 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _add_common(parser: argparse.ArgumentParser, metavar: str, data: str) -> None:
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="DIR", help="with the data sets"
-    )
+    parser.add_argument("--data", type=Path, required=True, metavar=metavar, help=data)
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
 
 
