@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from claid_ext.errors import UnreadableImageError
 
@@ -54,6 +55,12 @@ class Photo:
     def size(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.picture.height, self.picture.width
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the pixels, uint8 (height, width, 3) unless another dtype is asked for."""
+        if copy is False:
+            raise ValueError("a Photo's pixels cannot be had without a copy")
+        return np.array(self.picture, dtype)
 
 
 def read_photo(image: Any) -> Photo:
