@@ -65,7 +65,7 @@ def vectors_hold(
         return False
     residual = matrix @ vectors - vectors * values
     overlap = vectors.T @ vectors - np.eye(count)
-    return max(np.abs(residual).max(), np.abs(overlap).max()) <= _TOLERANCE
+    return bool(max(np.abs(residual).max(), np.abs(overlap).max()) <= _TOLERANCE)
 
 
 def whole_spectrum(matrix: NDArray[np.float64]) -> Eigenpairs:
@@ -108,11 +108,12 @@ def _by_lanczos(matrix: NDArray[np.float64], count: int) -> Eigenpairs:
 
             def without_found(x: NDArray[np.float64]) -> NDArray[np.float64]:
                 x = x.ravel()
-                return matrix @ x - vectors @ ((values + 1) * (vectors.T @ x))
+                rest: NDArray[np.float64] = vectors @ ((values + 1) * (vectors.T @ x))
+                return matrix @ x - rest
 
             # A copy of a repeated eigenvalue that was missed is larger than the last one found.
-            rest = LinearOperator(matrix.shape, matvec=without_found, dtype=np.float64)
-            largest = eigsh(rest, k=1, which="LA", v0=start, return_eigenvectors=False)[0]
+            others = LinearOperator(matrix.shape, matvec=without_found, dtype=np.float64)
+            largest = eigsh(others, k=1, which="LA", v0=start, return_eigenvectors=False)[0]
             if largest > values.min() + _TOLERANCE:
                 return _nothing(matrix)
     except ArpackError:
@@ -126,6 +127,6 @@ def _by_torch(matrix: NDArray[np.float64], count: int, device: Any) -> Eigenpair
 
     try:
         values, vectors = torch.linalg.eigh(torch.from_numpy(matrix).to(device))
-    except torch.linalg.LinAlgError:  # "too many repeated eigenvalues", for one
+    except torch.linalg.LinAlgError:  # type: ignore[attr-defined]  # too many repeated, for one
         return _nothing(matrix)
     return values[-count:].cpu().numpy(), vectors[:, -count:].cpu().numpy()
