@@ -302,7 +302,7 @@ void test_not_finite() {
         bool thrown = false;
         try {
             cuda::decompose(views_of(batch), {}, {});
-        } catch (const cuda::NotFiniteError& error) {
+        } catch (const NotFiniteError& error) {
             thrown = error.image == 1 && error.row == 100 && error.column == 31;
         }
         CHECK(thrown);
