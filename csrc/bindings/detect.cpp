@@ -55,7 +55,7 @@ py::list detect(const std::vector<FeatureArray>& features, const std::vector<Gri
 
 void register_detect(py::module_& module) {
     using py::arg;
-    module.def("detect", &detect, arg("features").noconvert(), arg("grids"),
-               arg("options"), py::kw_only(), arg("threads"),
+    module.def("detect", &detect, arg("features").noconvert(), arg("grids"), arg("options"),
+               py::kw_only(), arg("threads"),
                "Region trees of float32 features, as tuples of arrays; see claid_ext.detect.");
 }

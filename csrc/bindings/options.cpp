@@ -10,15 +10,9 @@ namespace {
 claid::Options options(double tau, double connectivity, double energy_top, double dominance,
                        std::int64_t min_patches, bool random_start, std::uint64_t seed,
                        std::int64_t max_passes, bool released) {
-    return {tau,
-            connectivity,
-            energy_top,
-            dominance,
-            min_patches,
-            random_start ? claid::Start::random : claid::Start::seeds,
-            seed,
-            max_passes,
-            released ? claid::Rules::released : claid::Rules::paper};
+    return {tau,       connectivity, energy_top,
+            dominance, min_patches,  random_start ? claid::Start::random : claid::Start::seeds,
+            seed,      max_passes,   released ? claid::Rules::released : claid::Rules::paper};
 }
 
 }  // namespace

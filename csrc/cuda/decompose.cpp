@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <limits>
 #include <optional>
 
@@ -234,16 +235,18 @@ class Batch {
         const std::size_t column = NotFinitePlace::column(place);
         const FeatureView& features = batch_[image];
         const std::int64_t at =
-            features.on_host != 0
-                ? static_cast<std::int64_t>(row * features.dims + column)
-                : static_cast<std::int64_t>(row) * features.row_stride +
-                      static_cast<std::int64_t>(column) * features.column_stride;
+            features.on_host != 0 ? static_cast<std::int64_t>(row * features.dims + column)
+                                  : static_cast<std::int64_t>(row) * features.row_stride +
+                                        static_cast<std::int64_t>(column) * features.column_stride;
         const auto size = static_cast<std::int64_t>(size_of(features.type));
         std::uint64_t bits = 0;  // little-endian, as every host of CUDA is
-        copy(reinterpret_cast<std::byte*>(&bits),
-             static_cast<const std::byte*>(features.values) + at * size,
-             static_cast<std::size_t>(size));
-        wait();
+        const auto* const from = static_cast<const std::byte*>(features.values) + at * size;
+        if (features.on_host != 0) {
+            std::memcpy(&bits, from, static_cast<std::size_t>(size));
+        } else {
+            copy(reinterpret_cast<std::byte*>(&bits), from, static_cast<std::size_t>(size));
+            wait();
+        }
         throw NotFiniteError(image, row, column, value_of(features.type, bits));
     }
 
