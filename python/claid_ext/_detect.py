@@ -15,6 +15,7 @@ from claid_ext._arguments import (
     not_finite,
 )
 from claid_ext._cuda import cuda_device, prepare_cuda
+from claid_ext._version import __version__
 from claid_ext.tree import RegionTree
 
 __all__ = ["build_info", "detect"]
@@ -121,8 +122,6 @@ def build_info() -> dict[str, Any]:
     ------
     ValueError : CLAID_SIMD names a level that is unknown, or not there.
     """
-    from claid_ext import __version__
-
     cuda, reason = _core.cuda_available()
     return {
         "version": __version__,

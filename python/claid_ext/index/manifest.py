@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import claid_ext
+from claid_ext._version import __version__
 from claid_ext.errors import IndexMismatchError, InvalidIndexError
 from claid_ext.index.lock import FILE as LOCK_FILE
 from claid_ext.index.store import FILE as STORE_FILE
@@ -74,7 +74,7 @@ def write_manifest(folder: Path, options: dict[str, Any]) -> None:
     content = {
         "format": _FORMAT,
         "version": _VERSION,
-        "claid_ext": claid_ext.__version__,
+        "claid_ext": __version__,
         **options,
     }
     temporary = folder / f"{FILE}.part"
