@@ -17,6 +17,7 @@ claid::Options options(double tau, double connectivity, double energy_top, doubl
 
 }  // namespace
 
+// As the others. NOLINTNEXTLINE(misc-const-correctness)
 void register_options(py::module_& module) {
     using py::arg;
     py::class_<claid::Options>(module, "Options",
