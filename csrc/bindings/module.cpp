@@ -3,6 +3,8 @@
 
 PYBIND11_MODULE(_core, module, pybind11::mod_gil_not_used()) {
     module.doc() = "The compiled kernels behind claid_ext.detect.";
+    register_errors(module);
+    register_options(module);
     register_detect(module);
     register_build(module);
 #ifdef CLAID_CUDA

@@ -22,19 +22,32 @@ TreeArrays: TypeAlias = tuple[
     NDArray[np.uint16],
 ]
 
+class Options:
+    def __init__(
+        self,
+        *,
+        tau: float,
+        connectivity: float,
+        energy_top: float,
+        dominance: float,
+        min_patches: int,
+        random_start: bool,
+        seed: int,
+        max_passes: int,
+        released: bool,
+    ) -> None: ...
+
+class NotFiniteError(ValueError):
+    image: int
+    row: int
+    column: int
+    value: float
+
 def detect(
     features: Sequence[NDArray[np.float32]],
     grids: Sequence[tuple[int, int]],
+    options: Options,
     *,
-    tau: float,
-    connectivity: float,
-    energy_top: float,
-    dominance: float,
-    min_patches: int,
-    random_start: bool,
-    seed: int,
-    max_passes: int,
-    released: bool,
     threads: int,
 ) -> list[TreeArrays]: ...
 
@@ -42,34 +55,18 @@ def detect(
 def detect_cuda(
     features: Sequence[object],
     grids: Sequence[tuple[int, int]],
+    options: Options,
+    *,
     device: int,
     stream: int,
-    *,
-    tau: float,
-    connectivity: float,
-    energy_top: float,
-    dominance: float,
-    min_patches: int,
-    random_start: bool,
-    seed: int,
-    max_passes: int,
-    released: bool,
 ) -> list[TreeArrays]: ...
 def time_cuda_steps(
     features: Sequence[object],
     grids: Sequence[tuple[int, int]],
+    options: Options,
+    *,
     device: int,
     stream: int,
-    *,
-    tau: float,
-    connectivity: float,
-    energy_top: float,
-    dominance: float,
-    min_patches: int,
-    random_start: bool,
-    seed: int,
-    max_passes: int,
-    released: bool,
 ) -> dict[str, float]: ...
 def compiled_simd_levels() -> list[str]: ...
 def simd_levels() -> list[str]: ...

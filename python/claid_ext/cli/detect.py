@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from claid_ext import __version__
+from claid_ext._version import __version__
 from claid_ext.cli._detector import add_detector_options, detector_from, detector_settings
 from claid_ext.cli._outputs import Job, Outputs
 from claid_ext.files import write_whole
