@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "claid/simd/box_kernels.hpp"
 #include "claid/simd/kernels.hpp"
 
 namespace claid {
@@ -18,6 +19,9 @@ std::vector<std::string> simd_levels();
 // The level in use: the environment's CLAID_SIMD at first use, else the fastest. Throws
 // std::invalid_argument when CLAID_SIMD names no level that can run here.
 const Kernels& kernels();
+
+// The box search's kernels of that level.
+const BoxKernels& box_kernels();
 
 // Uses a level from now on, in every thread. Throws std::invalid_argument as above.
 void use_simd_level(std::string_view level);
