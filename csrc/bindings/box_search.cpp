@@ -97,6 +97,9 @@ claid::BoxQuery query_of(const FloatArray& parts, const FloatArray& means, const
     if (means.shape(1) < 1) refuse("means", "float32 (T, D) of at least one", means);
     check_shape("sides", sides, {templates}, "float32 (T,) with the T of parts");
     check_shape("cells", cells, {-1, dims}, "float32 (g, D) with the D of parts");
+    if (cells.shape(0) > static_cast<py::ssize_t>(claid::kMostQueryCells)) {
+        refuse("cells", "at most " + std::to_string(claid::kMostQueryCells), cells);
+    }
     if (!(aspect > 0.0)) throw std::invalid_argument("aspect must be positive");
     if (!(cell_side > 0.0)) throw std::invalid_argument("cell_side must be positive");
     return {static_cast<std::size_t>(templates),
@@ -185,11 +188,11 @@ py::list box_search(const std::vector<py::array>& e16, const std::vector<py::arr
              map_of(item("e32", i), e32[i], query.dims32, "codebook32", codebook32, row + 4),
              row[0], row[1], regions[i].data(), static_cast<std::size_t>(regions[i].shape(0))});
     }
-    const claid::BoxKernels& simd = claid::box_kernels();
+    const claid::SimdLevel level = claid::simd_level();
     std::vector<claid::FoundBox> found;
     {
         const py::gil_scoped_release unlocked;
-        found = claid::box_search(photos, query, options, simd,
+        found = claid::box_search(photos, query, options, level,
                                   threads > 0 ? threads : claid::available_threads(), keep_boxes);
     }
     py::list out;

@@ -54,11 +54,14 @@ void add_coarse_grid(const PhotoMaps& photo, double aspect, const BoxSearchOptio
             const auto [width, height] = shape;
             const Positions x = positions(columns, width, options);
             const Positions y = positions(rows, height, options);
-            const bool chained = x.stride == width / options.stride_divisor &&
-                                 options.stride_divisor == 0.5 * kPartsPerSide;
+            const auto chained = [&options](const Positions& along, double length) {
+                return options.stride_divisor == kPartsPerSide / (kPartsPerSide - 1.0) &&
+                       along.stride == length / options.stride_divisor;
+            };
+            list.grids.push_back({list.boxes.size(), x.count, y.count, chained(x, width),
+                                  chained(y, height)});
             for (std::size_t j = 0; j < y.count; ++j) {
                 const double top = y.first + static_cast<double>(j) * y.stride;
-                list.rows.push_back({list.boxes.size(), x.count, chained});
                 for (std::size_t i = 0; i < x.count; ++i) {
                     const double left = x.first + static_cast<double>(i) * x.stride;
                     list.boxes.push_back(clipped(photo, left * map.cell_width,
@@ -74,7 +77,7 @@ void add_coarse_grid(const PhotoMaps& photo, double aspect, const BoxSearchOptio
 void add_regions(const PhotoMaps& photo, BoxList& list) {
     for (std::size_t r = 0; r < photo.region_count; ++r) {
         const float* region = photo.regions + 4 * r;
-        list.rows.push_back({list.boxes.size(), 1, false});
+        list.grids.push_back({list.boxes.size(), 1, 1, false, false});
         list.boxes.push_back(clipped(photo, region[0], region[1], region[2], region[3]));
     }
 }
@@ -90,7 +93,7 @@ void add_refined(const PhotoMaps& photo, const Box& seed, const BoxSearchOptions
         const double half_height = scales[scale_y] * y.length / 2.0;
         for (const double shift_y : shifts) {
             const double middle = y.centre + shift_y * y.length;
-            list.rows.push_back({list.boxes.size(), 0, false});
+            list.grids.push_back({list.boxes.size(), 0, 1, false, false});
             for (std::size_t scale_x = 0; scale_x < scales.size(); ++scale_x) {
                 // One side alone, or both by the same.
                 if (scale_x != scale_y && scale_x != 0 && scale_y != 0) continue;
@@ -99,7 +102,7 @@ void add_refined(const PhotoMaps& photo, const Box& seed, const BoxSearchOptions
                     const double centre = x.centre + shift_x * x.length;
                     list.boxes.push_back(clipped(photo, centre - half_width, middle - half_height,
                                                  centre + half_width, middle + half_height));
-                    ++list.rows.back().count;
+                    ++list.grids.back().columns;
                 }
             }
         }

@@ -7,16 +7,19 @@
 
 namespace claid {
 
-// Boxes that share their y: boxes[first] .. boxes[first + count - 1].
-struct BoxRow {
-    std::size_t first, count;
-    // Each box starts where two thirds of the one before end, so that they share parts.
-    bool chained;
+// Boxes in rows and columns: those of a row share their y, those of a column their x. Row by row
+// they are boxes[first] .. boxes[first + columns * rows - 1].
+struct BoxGrid {
+    std::size_t first, columns, rows;
+    // Each begins where two thirds of the one before end, so that they share a third.
+    bool chained_columns, chained_rows;
+
+    [[nodiscard]] std::size_t count() const { return columns * rows; }
 };
 
 struct BoxList {
     std::vector<Box> boxes;
-    std::vector<BoxRow> rows;
+    std::vector<BoxGrid> grids;
 };
 
 // Step 1: sizes from options.smallest_side on, each sqrt(2) times the last, up to the photo's; for

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 
 namespace claid {
 namespace {
@@ -13,6 +14,8 @@ template <class T>
 void grow(AlignedArray<T>& array, std::size_t size) {
     if (array.size() < size) array = AlignedArray<T>(size);
 }
+
+constexpr double kLongestRow = 32767.0;  // of int16
 
 using Float4 = float __attribute__((vector_size(16)));
 
@@ -56,6 +59,8 @@ float widen(std::uint16_t half) {
                                 sign);
 }
 
+static_assert(kMostQueryCells == std::size_t{1} << kMatchBits);
+
 struct Decode {
     std::size_t count, dims, padded;
     float* out;
@@ -87,17 +92,9 @@ struct Decode {
 
 }  // namespace
 
-double in_cells(double pixels, double cell_size, std::size_t cells) {
-    return std::clamp(pixels / cell_size, 0.0, static_cast<double>(cells));
-}
-
-Place place_of(double coordinate, std::size_t cells) {
-    const std::size_t cell = std::min(static_cast<std::size_t>(coordinate), cells - 1);
-    return {cell, coordinate - static_cast<double>(cell)};
-}
-
 void DecodedMap::decode(const CellMap& map, const BoxKernels& simd) {
-    map_ = map;
+    x_ = Axis(map.cell_width, map.width);
+    y_ = Axis(map.cell_height, map.height);
     dims_ = round_up(map.dims, kDimMultiple);
     const std::size_t row = map.width * dims_;
     grow(cells_, map.height * row);
@@ -111,23 +108,66 @@ void DecodedMap::decode(const CellMap& map, const BoxKernels& simd) {
 }
 
 Line DecodedMap::line(Place y, std::size_t column) const {
-    const std::size_t row = map_.width * dims_;
+    const std::size_t row = x_.cells * dims_;
     const float* above = column_sums_.data() + y.cell * row + column * dims_;
     return {above, above + row, static_cast<float>(y.share)};
 }
 
-void MatchMap::match(const DecodedMap& e16, const float* panels, std::size_t panel_count,
-                     const BoxKernels& simd) {
-    const std::size_t height = e16.map().height;
-    width_ = e16.map().width;
-    grow(best_, height * width_);
-    grow(integral_, (height + 1) * (width_ + 1));
-    if (panel_count > 0) {
-        simd.best_match(e16.cells(), e16.cell_count(), e16.dims(), panels, panel_count,
-                        best_.data());
-    } else {
-        std::fill_n(best_.data(), e16.cell_count(), 0.0F);
+void MatchCells::quantise(const float* cells, std::size_t count, std::size_t dims, bool repeat,
+                         const Kernels& simd) {
+    const std::size_t padded = round_up(dims, kRowMultiple);
+    const std::size_t filled = round_up(count, simd.tile_columns);
+    count_ = count;
+    pairs_ = padded / 2;
+    grow(rows_, filled * padded);
+    grow(panels_, filled * padded);
+    double longest = 0.0;
+    for (std::size_t i = 0; i < count; ++i) {
+        longest = std::max(longest, simd.row_norms(cells + i * dims, dims).squared_norm);
     }
+    const double scale = longest > 0.0 ? kLongestRow / std::sqrt(longest) : 0.0;
+    for (std::size_t i = 0; i < filled; ++i) {
+        std::int16_t* to = rows_.data() + i * padded;
+        if (i < count || repeat) {
+            simd.quantise(cells + std::min(i, count - 1) * dims, dims, scale, to, padded);
+        } else {
+            std::fill_n(to, padded, std::int16_t{0});
+        }
+    }
+    for (std::size_t i = 0; i < filled; i += simd.tile_columns) {
+        simd.pack_panel(rows_.data() + i * padded, padded, pairs_, panels_.data() + i * padded);
+    }
+}
+
+const std::int16_t* MatchCells::panel(std::size_t cell, const Kernels& simd) const {
+    const std::size_t in_panel = cell % simd.tile_columns;
+    return panels_.data() + (cell - in_panel) * 2 * pairs_ + 2 * in_panel;
+}
+
+void MatchMap::match(const DecodedMap& e16, const QueryCells& query, const SimdLevel& level) {
+    const Kernels& simd = *level.kernels;
+    const std::size_t height = e16.y().cells, count = e16.cell_count(), dims = e16.dims();
+    width_ = e16.x().cells;
+    grow(best_, round_up(count, simd.tile_columns));
+    grow(integral_, (height + 1) * (width_ + 1));
+    const bool any = query.quantised.count() > 0;
+    if (any) cells_.quantise(e16.cells(), count, dims, false, simd);
+    for (std::size_t c = 0; any && c < count; c += simd.tile_columns) {
+        std::int32_t* best = best_.data() + c;
+        std::fill_n(best, simd.tile_columns, std::numeric_limits<std::int32_t>::min());
+        for (std::size_t g = 0; g < query.quantised.count(); g += simd.tile_rows) {
+            simd.match_tile(query.quantised.panel(g, simd), cells_.panel(c, simd), cells_.pairs(),
+                            static_cast<std::int32_t>(g), best);
+        }
+    }
+    const auto m = [&](std::size_t i) -> double {
+        if (!any) return 0.0;
+        // A number beyond the last stands for the last.
+        const auto g = std::min(static_cast<std::size_t>(best_[i] & kMatchMask),
+                                query.quantised.count() - 1);
+        return static_cast<double>(level.box_kernels->dot(e16.cells() + i * dims,
+                                                          query.values.data() + g * dims, dims));
+    };
     double* above = integral_.data();
     std::fill_n(above, width_ + 1, 0.0);
     for (std::size_t y = 0; y < height; ++y) {
@@ -135,7 +175,7 @@ void MatchMap::match(const DecodedMap& e16, const float* panels, std::size_t pan
         double in_row = 0.0;
         here[0] = 0.0;
         for (std::size_t x = 0; x < width_; ++x) {
-            in_row += static_cast<double>(best_[y * width_ + x]);
+            in_row += m(y * width_ + x);
             here[x + 1] = above[x + 1] + in_row;
         }
         above = here;

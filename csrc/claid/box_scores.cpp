@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <utility>
 
 namespace claid {
 namespace {
@@ -10,7 +11,7 @@ namespace {
 // Shorter means of unit cells say nothing but rounding: they count as if they were this long.
 constexpr double kLeastMean = 0.01;
 // And sums of no cells at all are zeros, divided by this.
-constexpr double kLeastLength = 1e-30;
+constexpr float kLeastLength = 1e-30F;
 
 // A box that is the whole photo, but for rounding, has no outside: a (1 - a) is not above this.
 constexpr double kLeastShare = 1e-9;
@@ -20,32 +21,18 @@ void grow(AlignedArray<T>& array, std::size_t size) {
     if (array.size() < size) array = AlignedArray<T>(size);
 }
 
-Segment segment(double from, double to, std::size_t first, std::size_t cells) {
-    const Place a = place_of(from, cells), b = place_of(to, cells);
-    return {static_cast<std::uint32_t>(a.cell - first), static_cast<std::uint32_t>(b.cell - first),
-            static_cast<float>(a.share), static_cast<float>(b.share), 0.0F};
-}
-
 // Edge j of the kPartsPerSide parts of a side; the last is `to` itself, not a rounding beyond it.
 double edge(double from, double to, std::size_t j) {
     if (j == kPartsPerSide) return to;
     return from + (to - from) * static_cast<double>(j) / static_cast<double>(kPartsPerSide);
 }
 
-void set_least(std::span<Segment> segments, std::span<const double> widths, double height) {
-    for (std::size_t i = 0; i < segments.size(); ++i) {
-        segments[i].least =
-            static_cast<float>(std::max(kLeastMean * widths[i] * height, kLeastLength));
-    }
-}
-
 }  // namespace
 
-PreparedQuery::PreparedQuery(const BoxQuery& query, const BoxKernels& simd)
+PreparedQuery::PreparedQuery(const BoxQuery& query, const Kernels& simd)
     : aspect_(query.aspect),
       dims16_(round_up(query.dims16, kDimMultiple)),
-      dims32_(round_up(query.dims32, kDimMultiple)),
-      panel_count_((query.cell_count + simd.panel_columns - 1) / simd.panel_columns) {
+      dims32_(round_up(query.dims32, kDimMultiple)) {
     // Where there is no other size, the native template stands for it as well.
     const std::size_t first = query.templates > 1 ? 1 : 0;
     const std::size_t sizes = query.templates - first;
@@ -59,29 +46,32 @@ PreparedQuery::PreparedQuery(const BoxQuery& query, const BoxKernels& simd)
     };
     for (std::size_t s = 0; s < sizes; ++s) {
         const std::size_t t = first + s;
-        sides_.push_back(static_cast<double>(query.sides[t]) / query.cell_side);
+        if (s > 0) {
+            const double border = (static_cast<double>(query.sides[t - 1]) +
+                                   static_cast<double>(query.sides[t])) /
+                                  2.0 / query.cell_side;
+            borders_.push_back(border * border);
+        }
         add(query.parts, query.parts + t * kParts * query.dims16, kParts, query.dims16, dims16_,
             parts_.data() + s * kParts * dims16_);
         add(query.means, query.means + t * query.dims32, 1, query.dims32, dims32_,
             means_.data() + s * dims32_);
     }
-    panels_ = AlignedArray<float>(panel_count_ * simd.panel_columns * dims16_);
-    float* to = panels_.data();
-    for (std::size_t p = 0; p < panel_count_; ++p) {
-        for (std::size_t k = 0; k < dims16_; ++k) {
-            for (std::size_t c = 0; c < simd.panel_columns; ++c) {
-                // The last cell fills the last panel: it is there already, so no maximum changes.
-                const std::size_t g = std::min(p * simd.panel_columns + c, query.cell_count - 1);
-                *to++ = k < query.dims16 ? query.cells[g * query.dims16 + k] : 0.0F;
-            }
-        }
+    if (query.cell_count == 0) return;
+    cells_.values = AlignedArray<float>(query.cell_count * dims16_);
+    for (std::size_t i = 0; i < query.cell_count * dims16_; ++i) {
+        const std::size_t g = i / dims16_, k = i % dims16_;
+        cells_.values[i] = k < query.dims16 ? query.cells[g * query.dims16 + k] : 0.0F;
     }
+    // Where a tile is not full, the last cell fills it: it is there already, so that no maximum
+    // changes.
+    cells_.quantised.quantise(cells_.values.data(), query.cell_count, dims16_, true, simd);
 }
 
-std::size_t PreparedQuery::nearest(double side) const {
-    const auto distance = [side](double size) { return std::abs(size - side); };
-    return static_cast<std::size_t>(std::ranges::min_element(sides_, {}, distance) -
-                                    sides_.begin());
+std::size_t PreparedQuery::nearest(double area) const {
+    std::size_t size = 0;
+    while (size < borders_.size() && area > borders_[size]) ++size;
+    return size;
 }
 
 const float* PreparedQuery::parts(std::size_t size) const {
@@ -93,204 +83,185 @@ const float* PreparedQuery::means(std::size_t size) const {
 }
 
 void BoxScorer::start(const PhotoMaps& photo) {
-    photo_ = &photo;
     e16_.decode(photo.e16, simd_);
     e32_.decode(photo.e32, simd_);
-    match_.match(e16_, query_.panels(), query_.panel_count(), simd_);
-    const CellMap &fine = photo.e16, &coarse = photo.e32;
-    const double right = in_cells(photo.width, fine.cell_width, fine.width);
-    const double bottom = in_cells(photo.height, fine.cell_height, fine.height);
+    match_.match(e16_, query_.cells(), level_);
+    const Axis &x = e16_.x(), &y = e16_.y();
+    const double right = x.coordinate(photo.width), bottom = y.coordinate(photo.height);
     map_area_ = right * bottom;
-    match_lines_.resize(fine.width + 1);
-    match_above_.resize(fine.width + 1);
-    match_.line(place_of(bottom, fine.height), 0, fine.width + 1, match_lines_.data());
-    const Place end = place_of(right, fine.width);
-    match_total_ = std::lerp(match_lines_[end.cell], match_lines_[end.cell + 1], end.share);
+    match_above_.resize(x.cells + 1);
+    match_below_.resize(x.cells + 1);
+    match_.line(y.place(bottom), 0, x.cells + 1, match_below_.data());
+    const Place end = x.place(right);
+    match_total_ = std::lerp(match_below_[end.cell], match_below_[end.cell + 1], end.share);
 
-    for (AlignedArray<float>& strip : strips_) grow(strip, (fine.width + 1) * e16_.dims());
-    grow(strip32_, (coarse.width + 1) * e32_.dims());
-    for (AlignedArray<float>& parts : unit_parts_) {
-        grow(parts, kBlock * kPartsPerSide * e16_.dims());
+    grow(strip_, std::max((x.cells + 1) * e16_.dims(), (e32_.x().cells + 1) * e32_.dims()));
+    for (Parts& parts : parts16_) {
+        grow(parts.sums, kMostEdges * e16_.dims());
+        grow(parts.scales, kMostEdges);
     }
-    grow(unit_means_, kBlock * e32_.dims());
+    grow(means32_.sums, kMostEdges * e32_.dims());
+    grow(means32_.scales, kMostEdges);
 
-    region_columns_ = round_up(photo.region_count, kRegionMultiple);
-    grow(regions_, 4 * region_columns_);
-    std::fill_n(regions_.data(), 4 * region_columns_, 0.0F);
-    for (std::size_t r = 0; r < photo.region_count; ++r) {
+    stored_ = {photo.regions, 4 * photo.region_count};
+    region_count_ = round_up(photo.region_count, kRegionMultiple);
+    grow(regions_, 4 * region_count_);
+    for (std::size_t r = 0; r < region_count_; ++r) {
+        const bool real = r < photo.region_count;
         const float* box = photo.regions + 4 * r;
-        regions_[r] = box[0];
-        regions_[region_columns_ + r] = box[2];
-        regions_[2 * region_columns_ + r] = (box[2] - box[0]) * (box[3] - box[1]);
-    }
-    for (std::size_t r = photo.region_count; r < region_columns_; ++r) {
-        regions_[2 * region_columns_ + r] = 1.0F;
+        regions_[r] = real ? box[0] : 0.0F;
+        regions_[region_count_ + r] = real ? box[2] : 0.0F;
+        regions_[2 * region_count_ + r] = real ? (box[2] - box[0]) * (box[3] - box[1]) : 1.0F;
+        regions_[3 * region_count_ + r] = 0.0F;
     }
 }
 
-BoxScorer::Columns BoxScorer::columns_of(const CellMap& map, std::span<const Box> boxes) {
-    const double left = std::ranges::min(boxes, {}, &Box::x0).x0;
-    const double right = std::ranges::max(boxes, {}, &Box::x1).x1;
-    const auto place = [&map](double x) {
-        return place_of(in_cells(x, map.cell_width, map.width), map.width).cell;
-    };
-    const std::size_t first = place(left);
-    return {first, place(right) - first + 1};
-}
-
-void BoxScorer::score(const BoxRow& row, const Box* boxes, BoxScore* out) {
-    const std::span all(boxes, row.count);
-    columns16_ = columns_of(photo_->e16, all);
-    columns32_ = columns_of(photo_->e32, all);
-    sum_strips(all.front());
-    see_regions(all.front());
-    for (std::size_t first = 0; first < row.count; first += kBlock) {
-        const auto block = all.subspan(first, std::min(kBlock, row.count - first));
-        score_block(row.chained, block, out + first);
+void BoxScorer::score(const BoxGrid& grid, const Box* boxes, BoxScore* out) {
+    for (std::size_t first = 0; first < grid.columns; first += kBlock) {
+        const std::size_t count = std::min(kBlock, grid.columns - first);
+        set_edges(grid, {boxes + first, count});
+        for (std::size_t row = 0; row < grid.rows; ++row) {
+            const std::size_t at = row * grid.columns + first;
+            score_row(grid, grid.chained_rows && row > 0, {boxes + at, count}, out + at);
+        }
     }
 }
 
-// What lies between the lines of the row: for the three rows of parts, for the mean, and for m.
-void BoxScorer::sum_strips(const Box& any) {
-    const CellMap &fine = photo_->e16, &coarse = photo_->e32;
-    std::array<double, kEdges> y{};
-    for (std::size_t j = 0; j < kEdges; ++j) {
-        y[j] = in_cells(edge(any.y0, any.y1, j), fine.cell_height, fine.height);
-    }
-    for (std::size_t j = 0; j < kPartsPerSide; ++j) {
-        strip_height_[j] = y[j + 1] - y[j];
-        simd_.strip(e16_.line(place_of(y[j], fine.height), columns16_.first),
-                    e16_.line(place_of(y[j + 1], fine.height), columns16_.first),
-                    columns16_.count, e16_.dims(), strips_[j].data());
-    }
-    const double top = in_cells(any.y0, coarse.cell_height, coarse.height);
-    const double bottom = in_cells(any.y1, coarse.cell_height, coarse.height);
-    row_height_ = bottom - top;
-    simd_.strip(e32_.line(place_of(top, coarse.height), columns32_.first),
-                e32_.line(place_of(bottom, coarse.height), columns32_.first), columns32_.count,
-                e32_.dims(), strip32_.data());
-
-    match_height_ = y.back() - y.front();
-    const std::size_t count = columns16_.count + 1;
-    match_.line(place_of(y.front(), fine.height), columns16_.first, count, match_above_.data());
-    match_.line(place_of(y.back(), fine.height), columns16_.first, count, match_lines_.data());
-    for (std::size_t i = 0; i < count; ++i) match_lines_[i] -= match_above_[i];
+void BoxScorer::BlockEdges::add(const Axis& axis, double pixels) {
+    const double coordinate = axis.coordinate(pixels);
+    const Place place = axis.place(coordinate);
+    edges[count] = {static_cast<std::uint32_t>(place.cell), static_cast<float>(place.share)};
+    widths[count] = static_cast<float>(coordinate);
+    ++count;
 }
 
-void BoxScorer::score_block(bool chained, std::span<const Box> boxes, BoxScore* out) {
-    add_parts(chained, boxes);
-    add_means(boxes);
-    products_by_size(boxes, chained, out);
+// Columns are counted from the first that is needed, coordinates become widths.
+void BoxScorer::BlockEdges::close() {
+    const std::span all(edges, count);
+    first = std::ranges::min(all, {}, &Edge::column).column;
+    columns = std::ranges::max(all, {}, &Edge::column).column - first + 1;
+    for (Edge& edge : all) edge.column -= static_cast<std::uint32_t>(first);
+    for (std::size_t e = 0; e + 1 < count; ++e) widths[e] = widths[e + 1] - widths[e];
+    std::fill(widths + count - 1, widths + kMostEdges, 0.0F);
+}
+
+// Chained boxes follow each other with two parts each; others have all four edges of their own,
+// and what lies between the last of one and the first of the next is no part of any.
+void BoxScorer::set_edges(const BoxGrid& grid, std::span<const Box> boxes) {
+    edges16_.clear();
+    edges32_.clear();
+    for (std::size_t b = 0; b < boxes.size(); ++b) {
+        const bool shares_last = grid.chained_columns && b + 1 < boxes.size();
+        const std::size_t own = shares_last ? kPartsPerSide - 1 : kEdgesPerSide;
+        for (std::size_t j = 0; j < own; ++j) {
+            edges16_.add(e16_.x(), edge(boxes[b].x0, boxes[b].x1, j));
+        }
+        edges32_.add(e32_.x(), boxes[b].x0);
+        edges32_.add(e32_.x(), boxes[b].x1);
+    }
+    edges16_.close();
+    edges32_.close();
+}
+
+void BoxScorer::sum_parts(const DecodedMap& map, const BlockEdges& block, double top, double bottom,
+                          Parts& parts) {
+    const double from = map.y().coordinate(top), to = map.y().coordinate(bottom);
+    simd_.strip(map.line(map.y().place(from), block.first),
+                map.line(map.y().place(to), block.first), block.columns, map.dims(),
+                strip_.data());
+    alignas(kCacheLine) float least[kMostEdges];
+    const auto unit = static_cast<float>(kLeastMean * (to - from));
+    for (std::size_t e = 0; e < kMostEdges; ++e) {
+        least[e] = std::max(unit * block.widths[e], kLeastLength);
+    }
+    simd_.part_sums(strip_.data(), map.dims(), block.edges, block.count, least, parts.sums.data(),
+                    parts.scales.data());
+}
+
+void BoxScorer::score_row(const BoxGrid& grid, bool shares_first, std::span<const Box> boxes,
+                          BoxScore* out) {
+    const auto [x0, y0, x1, y1] = boxes.front();
+    if (shares_first) std::swap(parts16_[0], parts16_[kPartsPerSide - 1]);
+    for (std::size_t j = shares_first ? 1 : 0; j < kPartsPerSide; ++j) {
+        sum_parts(e16_, edges16_, edge(y0, y1, j), edge(y0, y1, j + 1), parts16_[j]);
+    }
+    sum_parts(e32_, edges32_, y0, y1, means32_);
+    cores(grid, boxes, out);
     contrasts(boxes, out);
     overlaps(boxes, out);
 }
 
-// Unit vectors of the parts of each box, or of a chain of boxes that share every third column.
-void BoxScorer::add_parts(bool chained, std::span<const Box> boxes) {
-    const CellMap& fine = photo_->e16;
-    segments_.clear();
-    widths_.clear();
-    for (std::size_t b = 0; b < boxes.size(); ++b) {
-        const bool shares_last = chained && b + 1 < boxes.size();
-        const std::size_t parts = shares_last ? kPartsPerSide - 1 : kPartsPerSide;
-        double from = in_cells(boxes[b].x0, fine.cell_width, fine.width);
-        for (std::size_t j = 1; j <= parts; ++j) {
-            const double to =
-                in_cells(edge(boxes[b].x0, boxes[b].x1, j), fine.cell_width, fine.width);
-            segments_.push_back(segment(from, to, columns16_.first, fine.width));
-            widths_.push_back(to - from);
-            from = to;
-        }
-    }
-    for (std::size_t j = 0; j < kPartsPerSide; ++j) {
-        set_least(segments_, widths_, strip_height_[j]);
-        simd_.unit_sums(strips_[j].data(), e16_.dims(), segments_.data(), segments_.size(),
-                        unit_parts_[j].data());
-    }
-}
-
-void BoxScorer::add_means(std::span<const Box> boxes) {
-    const CellMap& coarse = photo_->e32;
-    segments_.clear();
-    widths_.clear();
-    for (const Box& box : boxes) {
-        const double from = in_cells(box.x0, coarse.cell_width, coarse.width);
-        const double to = in_cells(box.x1, coarse.cell_width, coarse.width);
-        segments_.push_back(segment(from, to, columns32_.first, coarse.width));
-        widths_.push_back(to - from);
-    }
-    set_least(segments_, widths_, row_height_);
-    simd_.unit_sums(strip32_.data(), e32_.dims(), segments_.data(), segments_.size(),
-                    unit_means_.data());
-}
-
-// core, for runs of boxes that have the same size S nearest.
-void BoxScorer::products_by_size(std::span<const Box> boxes, bool chained, BoxScore* out) {
-    const double cell_area = photo_->e16.cell_width * photo_->e16.cell_height;
-    const auto size_of = [&](const Box& box) {
-        return query_.nearest(std::sqrt(box.area() / cell_area));
+// For runs of boxes that have the same size S nearest.
+void BoxScorer::cores(const BoxGrid& grid, std::span<const Box> boxes, BoxScore* out) const {
+    const double cells_per_pixel = e16_.x().cells_per_pixel * e16_.y().cells_per_pixel;
+    const auto size_of = [&](std::size_t b) {
+        return query_.nearest(boxes[b].area() * cells_per_pixel);
     };
-    const std::size_t dims = e16_.dims();
-    const std::size_t step = (chained ? kPartsPerSide - 1 : kPartsPerSide) * dims;
-    std::array<float, kBlock> p{}, w{};
-    for (std::size_t first = 0; first < boxes.size();) {
-        const std::size_t size = size_of(boxes[first]);
-        std::size_t last = first + 1;
-        while (last < boxes.size() && size_of(boxes[last]) == size) ++last;
-        const std::array<const float*, kPartsPerSide> rows = {
-            unit_parts_[0].data() + first * step, unit_parts_[1].data() + first * step,
-            unit_parts_[2].data() + first * step};
-        const float* mean = unit_means_.data() + first * e32_.dims();
-        simd_.products(rows.data(), kPartsPerSide, kPartsPerSide * dims, step, last - first,
-                       query_.parts(size), p.data() + first);
-        simd_.products(&mean, 1, e32_.dims(), e32_.dims(), last - first, query_.means(size),
-                       w.data() + first);
-        first = last;
-    }
+    const std::size_t step = grid.chained_columns ? kPartsPerSide - 1 : kEdgesPerSide;
     const auto part_weight = static_cast<float>(options_.part_weight / double{kParts});
     const auto mean_weight = static_cast<float>(options_.mean_weight);
-    for (std::size_t b = 0; b < boxes.size(); ++b) {
-        out[b].core = part_weight * p[b] + mean_weight * w[b];
+    std::array<float, kBlock> p{}, w{};
+    for (std::size_t first = 0; first < boxes.size();) {
+        const std::size_t size = size_of(first);
+        std::size_t last = first + 1;
+        while (last < boxes.size() && (grid.chained_columns || size_of(last) == size)) ++last;
+        const std::size_t count = last - first;
+        std::array<PartRow, kPartsPerSide> rows{};
+        for (std::size_t j = 0; j < kPartsPerSide; ++j) {
+            rows[j] = {parts16_[j].sums.data() + first * step * e16_.dims(),
+                       parts16_[j].scales.data() + first * step};
+        }
+        // Two edges a box: its own width, and what lies between it and the next.
+        const PartRow mean{means32_.sums.data() + 2 * first * e32_.dims(),
+                           means32_.scales.data() + 2 * first};
+        simd_.products(rows.data(), kPartsPerSide, kPartsPerSide, e16_.dims(), step, count,
+                       query_.parts(size), p.data());
+        simd_.products(&mean, 1, 1, e32_.dims(), 2, count, query_.means(size), w.data());
+        for (std::size_t b = 0; b < count; ++b) {
+            out[first + b].core = part_weight * p[b] + mean_weight * w[b];
+        }
+        first = last;
     }
 }
 
 // o(b): by how much the mean of m inside exceeds that outside, times sqrt(a (1 - a)).
-void BoxScorer::contrasts(std::span<const Box> boxes, BoxScore* out) const {
-    const CellMap& fine = photo_->e16;
-    const auto at = [&](double x) {
-        const Place place = place_of(x, fine.width);
-        const double* here = match_lines_.data() + (place.cell - columns16_.first);
+void BoxScorer::contrasts(std::span<const Box> boxes, BoxScore* out) {
+    const Axis &x = e16_.x(), &y = e16_.y();
+    const double top = y.coordinate(boxes.front().y0), bottom = y.coordinate(boxes.front().y1);
+    const std::size_t first = edges16_.first, count = edges16_.columns + 1;
+    match_.line(y.place(top), first, count, match_above_.data());
+    match_.line(y.place(bottom), first, count, match_below_.data());
+    for (std::size_t i = 0; i < count; ++i) match_below_[i] -= match_above_[i];
+    const auto until = [&](double coordinate) {
+        const Place place = x.place(coordinate);
+        const double* here = match_below_.data() + (place.cell - first);
         return here[0] + place.share * (here[1] - here[0]);
     };
     for (std::size_t b = 0; b < boxes.size(); ++b) {
-        const double left = in_cells(boxes[b].x0, fine.cell_width, fine.width);
-        const double right = in_cells(boxes[b].x1, fine.cell_width, fine.width);
-        const double area = (right - left) * match_height_;
-        const double share = area / map_area_;
-        const double rest = map_area_ - area;
+        const double left = x.coordinate(boxes[b].x0), right = x.coordinate(boxes[b].x1);
+        const double area = (right - left) * (bottom - top);
+        const double spread = area * (map_area_ - area);  // a (1 - a) map_area^2
         out[b].contrast = 0.0;
-        if (area > 0.0 && share * (1.0 - share) > kLeastShare) {
-            const double inside = at(right) - at(left);
-            out[b].contrast = (inside / area - (match_total_ - inside) / rest) *
-                              std::sqrt(share * (1.0 - share));
+        if (spread > kLeastShare * map_area_ * map_area_) {
+            // inside / area - (total - inside) / rest, times sqrt(area rest) / map_area
+            const double inside = until(right) - until(left);
+            out[b].contrast = (inside * map_area_ - match_total_ * area) /
+                              (std::sqrt(spread) * map_area_);
         }
     }
 }
 
-void BoxScorer::see_regions(const Box& any) {
-    float* overlap = regions_.data() + 3 * region_columns_;
-    for (std::size_t r = 0; r < photo_->region_count; ++r) {
-        const float* region = photo_->regions + 4 * r;
-        const double shared = std::min(any.y1, static_cast<double>(region[3])) -
-                              std::max(any.y0, static_cast<double>(region[1]));
-        overlap[r] = static_cast<float>(std::max(shared, 0.0));
+void BoxScorer::overlaps(std::span<const Box> boxes, BoxScore* out) {
+    const auto y0 = static_cast<float>(boxes.front().y0);
+    const auto y1 = static_cast<float>(boxes.front().y1);
+    float* shared = regions_.data() + 3 * region_count_;
+    for (std::size_t r = 0; 4 * r < stored_.size(); ++r) {
+        const float top = std::max(y0, stored_[4 * r + 1]);
+        shared[r] = std::max(std::min(y1, stored_[4 * r + 3]) - top, 0.0F);
     }
-}
-
-void BoxScorer::overlaps(std::span<const Box> boxes, BoxScore* out) const {
     const float* columns = regions_.data();
-    const RegionColumns regions{columns, columns + region_columns_, columns + 2 * region_columns_,
-                                columns + 3 * region_columns_, region_columns_};
+    const RegionColumns regions{columns, columns + region_count_, columns + 2 * region_count_,
+                                shared, region_count_};
     for (std::size_t b = 0; b < boxes.size(); ++b) {
         out[b].overlap = simd_.best_overlap(regions, static_cast<float>(boxes[b].x0),
                                             static_cast<float>(boxes[b].x1),

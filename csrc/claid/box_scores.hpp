@@ -9,7 +9,7 @@
 #include "claid/box_maps.hpp"
 #include "claid/box_types.hpp"
 #include "claid/memory.hpp"
-#include "claid/simd/box_kernels.hpp"
+#include "claid/simd/dispatch.hpp"
 
 namespace claid {
 
@@ -19,23 +19,23 @@ namespace claid {
 // templates. So there is one vector per size, native + S.
 class PreparedQuery {
   public:
-    PreparedQuery(const BoxQuery& query, const BoxKernels& simd);
+    PreparedQuery(const BoxQuery& query, const Kernels& simd);
 
     [[nodiscard]] double aspect() const { return aspect_; }
     [[nodiscard]] std::size_t dims16() const { return dims16_; }
     [[nodiscard]] std::size_t dims32() const { return dims32_; }
-    // Of the S nearest to the square root of a box's area, in e16 cells.
-    [[nodiscard]] std::size_t nearest(double side) const;
+    // The S nearest to the square root of an area, which is in e16 cells; of two the smaller.
+    [[nodiscard]] std::size_t nearest(double area) const;
     [[nodiscard]] const float* parts(std::size_t size) const;  // [kParts, dims16]
     [[nodiscard]] const float* means(std::size_t size) const;  // [dims32]
-    [[nodiscard]] const float* panels() const { return panels_.data(); }
-    [[nodiscard]] std::size_t panel_count() const { return panel_count_; }
+    [[nodiscard]] const QueryCells& cells() const { return cells_; }  // G
 
   private:
     double aspect_;
-    std::size_t dims16_, dims32_, panel_count_;
-    std::vector<double> sides_;  // of the sizes, in e16 cells
-    AlignedArray<float> parts_, means_, panels_;
+    std::size_t dims16_, dims32_;
+    std::vector<double> borders_;  // areas between one size and the next
+    AlignedArray<float> parts_, means_;
+    QueryCells cells_;
 };
 
 struct BoxScore {
@@ -44,54 +44,67 @@ struct BoxScore {
     double contrast;  // o, not yet divided by the highest
 };
 
+// Boxes are scored in blocks of neighbouring columns, down the rows: the sums over a block's
+// columns stay in the first cache, and a row takes over the parts it shares with the one above.
 class BoxScorer {
   public:
-    BoxScorer(const PreparedQuery& query, const BoxSearchOptions& options, const BoxKernels& simd)
-        : query_(query), options_(options), simd_(simd) {}
+    BoxScorer(const PreparedQuery& query, const BoxSearchOptions& options, const SimdLevel& level)
+        : query_(query),
+          options_(options),
+          level_(level),
+          simd_(*level.box_kernels) {}
 
     // Decodes a photo's maps.
     void start(const PhotoMaps& photo);
 
-    // Scores boxes that share their y into out[0 .. row.count - 1].
-    void score(const BoxRow& row, const Box* boxes, BoxScore* out);
+    // Scores the boxes of a grid into out[0 .. grid.count() - 1].
+    void score(const BoxGrid& grid, const Box* boxes, BoxScore* out);
 
   private:
-    static constexpr std::size_t kBlock = 8;  // boxes whose parts are in the first cache together
-    static constexpr std::size_t kEdges = kPartsPerSide + 1;
+    static constexpr std::size_t kEdgesPerSide = kPartsPerSide + 1;
+    static constexpr std::size_t kBlock = kMostEdges / kEdgesPerSide;  // boxes
 
-    struct Columns {
-        std::size_t first, count;
+    // Edges along x of the boxes of a block, on one map.
+    struct BlockEdges {
+        Edge edges[kMostEdges];
+        float widths[kMostEdges];  // from each edge to the next, in cells; no part where negative
+        std::size_t count = 0;
+        std::size_t first = 0, columns = 0;  // the map's columns between the edges
+
+        void clear() { count = 0; }
+        void add(const Axis& axis, double pixels);
+        void close();
+    };
+    struct Parts {
+        AlignedArray<float> sums;
+        AlignedArray<float> scales;  // [kMostEdges]
     };
 
-    [[nodiscard]] static Columns columns_of(const CellMap& map, std::span<const Box> boxes);
-    void sum_strips(const Box& any);
-    void score_block(bool chained, std::span<const Box> boxes, BoxScore* out);
-    void add_parts(bool chained, std::span<const Box> boxes);
-    void add_means(std::span<const Box> boxes);
-    void products_by_size(std::span<const Box> boxes, bool chained, BoxScore* out);
-    void contrasts(std::span<const Box> boxes, BoxScore* out) const;
-    void see_regions(const Box& any);
-    void overlaps(std::span<const Box> boxes, BoxScore* out) const;
+    void set_edges(const BoxGrid& grid, std::span<const Box> boxes);
+    void sum_parts(const DecodedMap& map, const BlockEdges& block, double top, double bottom,
+                   Parts& parts);
+    void score_row(const BoxGrid& grid, bool shares_first, std::span<const Box> boxes,
+                   BoxScore* out);
+    void cores(const BoxGrid& grid, std::span<const Box> boxes, BoxScore* out) const;
+    void contrasts(std::span<const Box> boxes, BoxScore* out);
+    void overlaps(std::span<const Box> boxes, BoxScore* out);
 
     const PreparedQuery& query_;
     const BoxSearchOptions& options_;
+    const SimdLevel level_;
     const BoxKernels& simd_;
-    const PhotoMaps* photo_ = nullptr;
     DecodedMap e16_, e32_;
     MatchMap match_;
     double match_total_ = 0.0;  // of m over the photo
     double map_area_ = 0.0;     // the photo's, in e16 cells
 
-    Columns columns16_{}, columns32_{};
-    double strip_height_[kPartsPerSide] = {};  // in e16 cells
-    double row_height_ = 0.0;                  // in e32 cells
-    double match_height_ = 0.0;                // in e16 cells
-    AlignedArray<float> strips_[kPartsPerSide], strip32_;
-    AlignedArray<float> unit_parts_[kPartsPerSide], unit_means_;
-    std::vector<Segment> segments_;
-    std::vector<double> widths_, match_lines_, match_above_;
-    AlignedArray<float> regions_;  // [4, padded count]: x0, x1, area, overlap of the y
-    std::size_t region_columns_ = 0;
+    BlockEdges edges16_, edges32_;
+    AlignedArray<float> strip_;
+    Parts parts16_[kPartsPerSide], means32_;
+    std::vector<double> match_above_, match_below_;
+    std::span<const float> stored_;  // [region_count, 4]
+    AlignedArray<float> regions_;    // [4, padded count]: x0, x1, area, overlap of the y
+    std::size_t region_count_ = 0;   // padded
 };
 
 }  // namespace claid

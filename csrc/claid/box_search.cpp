@@ -22,12 +22,12 @@ constexpr double kSecondStep = 0.5;
 // What one thread needs for one photo after another.
 class PhotoSearch {
   public:
-    PhotoSearch(const PreparedQuery& query, const BoxSearchOptions& options, const BoxKernels& simd)
-        : query_(query), options_(options), scorer_(query, options, simd) {}
+    PhotoSearch(const PreparedQuery& query, const BoxSearchOptions& options, const SimdLevel& level)
+        : query_(query), options_(options), scorer_(query, options, level) {}
 
     FoundBox find(const PhotoMaps& photo, bool keep_boxes) {
         list_.boxes.clear();
-        list_.rows.clear();
+        list_.grids.clear();
         parts_.clear();
         scores_.clear();
         scorer_.start(photo);
@@ -52,11 +52,11 @@ class PhotoSearch {
     }
 
   private:
-    void score_new_boxes(std::size_t first_row) {
+    void score_new_boxes(std::size_t first_grid) {
         parts_.resize(list_.boxes.size());
-        for (std::size_t r = first_row; r < list_.rows.size(); ++r) {
-            const BoxRow& row = list_.rows[r];
-            scorer_.score(row, list_.boxes.data() + row.first, parts_.data() + row.first);
+        for (std::size_t i = first_grid; i < list_.grids.size(); ++i) {
+            const BoxGrid& grid = list_.grids[i];
+            scorer_.score(grid, list_.boxes.data() + grid.first, parts_.data() + grid.first);
         }
     }
 
@@ -78,12 +78,12 @@ class PhotoSearch {
                           order_.end(), [this](std::size_t a, std::size_t b) {
                               return scores_[a] != scores_[b] ? scores_[a] > scores_[b] : a < b;
                           });
-        const std::size_t first_row = list_.rows.size();
+        const std::size_t first_grid = list_.grids.size();
         for (std::size_t i = 0; i < best; ++i) {
             const Box seed = list_.boxes[order_[i]];
             add_refined(photo, seed, options_, step, list_);
         }
-        score_new_boxes(first_row);
+        score_new_boxes(first_grid);
         add_up();
     }
 
@@ -123,15 +123,15 @@ class PhotoSearch {
 }  // namespace
 
 std::vector<FoundBox> box_search(std::span<const PhotoMaps> photos, const BoxQuery& query,
-                                 const BoxSearchOptions& options, const BoxKernels& simd,
+                                 const BoxSearchOptions& options, const SimdLevel& level,
                                  std::size_t threads, bool keep_boxes) {
-    const PreparedQuery prepared(query, simd);
+    const PreparedQuery prepared(query, *level.kernels);
     std::vector<FoundBox> found(photos.size());
     std::atomic<std::size_t> next{0};
     const std::size_t workers = std::min(std::max<std::size_t>(threads, 1), photos.size());
     // A worker's memory serves one photo after another.
     parallel_for(workers, workers, [&](std::size_t) {
-        PhotoSearch search(prepared, options, simd);
+        PhotoSearch search(prepared, options, level);
         for (std::size_t i = next++; i < photos.size(); i = next++) {
             found[i] = search.find(photos[i], keep_boxes);
         }

@@ -15,14 +15,14 @@
 #include <vector>
 
 #include "claid/box_types.hpp"
-#include "claid/simd/box_kernels.hpp"
+#include "claid/simd/dispatch.hpp"
 
 namespace claid {
 
 // One box per photo. Photos share `threads` threads; the answers do not depend on how many, nor on
 // the other photos. `keep_boxes`: with every box scored.
 std::vector<FoundBox> box_search(std::span<const PhotoMaps> photos, const BoxQuery& query,
-                                 const BoxSearchOptions& options, const BoxKernels& simd,
+                                 const BoxSearchOptions& options, const SimdLevel& level,
                                  std::size_t threads, bool keep_boxes);
 
 }  // namespace claid

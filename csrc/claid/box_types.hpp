@@ -20,6 +20,9 @@ inline constexpr std::size_t kCodedDims = kSubspaces * kSubspaceDims;
 inline constexpr std::size_t kPartsPerSide = 3;
 inline constexpr std::size_t kParts = kPartsPerSide * kPartsPerSide;
 
+// G may hold so many cells: their numbers share an integer with a product (kMatchBits).
+inline constexpr std::size_t kMostQueryCells = 4096;
+
 // Aspect ratios, as factors of the query's.
 inline constexpr std::size_t kAspects = 3;
 

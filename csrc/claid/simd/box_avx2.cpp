@@ -8,7 +8,7 @@ namespace {
 
 struct Avx2 {
     using Vec = __m256;
-    static constexpr std::size_t kWidth = 8, kTileCells = 6, kTileVecs = 2;
+    static constexpr std::size_t kWidth = 8;
 
     static Vec load(const float* p) { return _mm256_loadu_ps(p); }
     static void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
@@ -20,6 +20,7 @@ struct Avx2 {
     static Vec div(Vec a, Vec b) { return _mm256_div_ps(a, b); }
     static Vec min(Vec a, Vec b) { return _mm256_min_ps(a, b); }
     static Vec max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+    static Vec sqrt(Vec a) { return _mm256_sqrt_ps(a); }
     static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
     static float sum(Vec v) {
         const __m128 by4 = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));

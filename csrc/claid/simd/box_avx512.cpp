@@ -8,7 +8,7 @@ namespace {
 
 struct Avx512 {
     using Vec = __m512;
-    static constexpr std::size_t kWidth = 16, kTileCells = 12, kTileVecs = 2;
+    static constexpr std::size_t kWidth = 16;
 
     static Vec load(const float* p) { return _mm512_loadu_ps(p); }
     static void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
@@ -20,6 +20,7 @@ struct Avx512 {
     static Vec div(Vec a, Vec b) { return _mm512_div_ps(a, b); }
     static Vec min(Vec a, Vec b) { return _mm512_min_ps(a, b); }
     static Vec max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+    static Vec sqrt(Vec a) { return _mm512_sqrt_ps(a); }
     static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
     static float sum(Vec v) { return _mm512_reduce_add_ps(v); }
     static float highest(Vec v) { return _mm512_reduce_max_ps(v); }

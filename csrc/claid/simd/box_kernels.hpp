@@ -16,18 +16,26 @@ inline constexpr std::size_t kRegionMultiple = 16;
 // Boxes that `products` takes at a time, so that they share the loads of a template.
 inline constexpr std::size_t kProductBoxes = 4;
 
-// Two neighbouring rows of column sums, and where between them a line of a box runs.
+// A line of a box: it runs between two rows of column sums.
 struct Line {
     const float* above;  // [w, dims]
     const float* below;  // [w, dims]
     float share;         // of below, 0 to 1
 };
 
-// A part of a box in a strip: the running sum at one place minus that at another.
-struct Segment {
-    std::uint32_t from, to;       // columns
-    float from_share, to_share;   // how far to the next column, 0 to 1
-    float least;                  // a shorter sum is divided by this, not by its own length
+// An edge of a part of a box in a strip.
+struct Edge {
+    std::uint32_t column;
+    float share;  // how far to the next column, 0 to 1
+};
+
+// `part_sums` takes at most this many edges; what it writes per part is padded to as many.
+inline constexpr std::size_t kMostEdges = 32;
+
+// Parts of the boxes of a block in one strip.
+struct PartRow {
+    const float* sums;    // [parts, dims]
+    const float* scales;  // [parts], one over the length of the sum
 };
 
 // Stored regions seen from the rows of one pair of y: how much of it they share.
@@ -40,29 +48,26 @@ struct RegionColumns {
 };
 
 struct BoxKernels {
-    // `best_match` works on this many cells of G a panel.
-    std::size_t panel_columns;
-
     // sum[k] = above[k] + row[k]
     void (*add_row)(const float* above, const float* row, std::size_t count, float* sum);
+
+    float (*dot)(const float* a, const float* b, std::size_t dims);
 
     // Running sums along x of what lies between two lines:
     // sums[0] = 0, sums[x + 1] = sums[x] + bottom(x) - top(x); [columns + 1, dims].
     void (*strip)(const Line& top, const Line& bottom, std::size_t columns, std::size_t dims,
                   float* sums);
 
-    // Vectors of the segments of a strip, each divided by its length: [count, dims].
-    void (*unit_sums)(const float* sums, std::size_t dims, const Segment* segments,
-                      std::size_t count, float* out);
+    // The sums of a strip between each edge and the next, [count - 1, dims], and one over their
+    // lengths, or over least[part] where they are shorter.
+    void (*part_sums)(const float* sums, std::size_t dims, const Edge* edges, std::size_t count,
+                      const float* least, float* out, float* scales);
 
-    // out[b] = sum over r of rows[r][b * step ..] . weights[r], `length` floats a row.
-    void (*products)(const float* const* rows, std::size_t row_count, std::size_t length,
-                     std::size_t step, std::size_t boxes, const float* weights, float* out);
-
-    // best[i] = max over all columns g of all panels of <cell i, g>;
-    // panels [panel_count, dims, panel_columns].
-    void (*best_match)(const float* cells, std::size_t count, std::size_t dims,
-                       const float* panels, std::size_t panel_count, float* best);
+    // out[b] = sum over the rows r and `parts` parts c of a box of
+    // scale(r, b step + c) sum(r, b step + c) . weights[r, c], weights [row_count, parts, dims].
+    void (*products)(const PartRow* rows, std::size_t row_count, std::size_t parts,
+                     std::size_t dims, std::size_t step, std::size_t boxes, const float* weights,
+                     float* out);
 
     // The highest IoU of a box from x0 to x1 with a region; `area` is the box's.
     float (*best_overlap)(const RegionColumns& regions, float x0, float x1, float area);

@@ -8,7 +8,7 @@ namespace {
 
 struct Neon {
     using Vec = float32x4_t;
-    static constexpr std::size_t kWidth = 4, kTileCells = 8, kTileVecs = 2;
+    static constexpr std::size_t kWidth = 4;
 
     static Vec load(const float* p) { return vld1q_f32(p); }
     static void store(float* p, Vec v) { vst1q_f32(p, v); }
@@ -20,6 +20,7 @@ struct Neon {
     static Vec div(Vec a, Vec b) { return vdivq_f32(a, b); }
     static Vec min(Vec a, Vec b) { return vminq_f32(a, b); }
     static Vec max(Vec a, Vec b) { return vmaxq_f32(a, b); }
+    static Vec sqrt(Vec a) { return vsqrtq_f32(a); }
     static Vec multiply_add(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
     static float sum(Vec v) { return vaddvq_f32(v); }
     static float highest(Vec v) { return vmaxvq_f32(v); }

@@ -7,7 +7,7 @@ namespace claid {
 namespace {
 
 struct Scalar {
-    static constexpr std::size_t kWidth = 4, kTileCells = 4, kTileVecs = 1;
+    static constexpr std::size_t kWidth = 4;
     struct Vec {
         float value[kWidth];
     };
@@ -39,6 +39,9 @@ struct Scalar {
     }
     static Vec max(const Vec& a, const Vec& b) {
         return each(a, b, [](float x, float y) { return x > y ? x : y; });
+    }
+    static Vec sqrt(const Vec& a) {
+        return each(a, a, [](float x, float) { return std::sqrt(x); });
     }
     static Vec multiply_add(const Vec& a, const Vec& b, const Vec& c) { return add(mul(a, b), c); }
     static float sum(const Vec& v) {

@@ -8,13 +8,12 @@ namespace claid {
 namespace {
 
 struct Level {
-    const Kernels* kernels;
-    const BoxKernels* box_kernels;
+    SimdLevel tables;
     bool runs_here;
 };
 
 std::vector<Level> levels_of_build() {
-    std::vector<Level> all = {{scalar_kernels(), scalar_box_kernels(), true}};
+    std::vector<Level> all = {{{scalar_kernels(), scalar_box_kernels()}, true}};
 #if defined(CLAID_X86)
     __builtin_cpu_init();
     const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
@@ -23,11 +22,11 @@ std::vector<Level> levels_of_build() {
                         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl");
     const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
-    all.push_back({avx2_kernels(), avx2_box_kernels(), avx2});
-    all.push_back({avx512_kernels(), avx512_box_kernels(), avx512});
-    all.push_back({avx512vnni_kernels(), avx512_box_kernels(), vnni});
+    all.push_back({{avx2_kernels(), avx2_box_kernels()}, avx2});
+    all.push_back({{avx512_kernels(), avx512_box_kernels()}, avx512});
+    all.push_back({{avx512vnni_kernels(), avx512_box_kernels()}, vnni});
 #elif defined(CLAID_ARM64)
-    all.push_back({neon_kernels(), neon_box_kernels(), true});
+    all.push_back({{neon_kernels(), neon_box_kernels()}, true});
 #endif
     return all;
 }
@@ -45,7 +44,7 @@ std::string join(const std::vector<std::string>& names) {
 
 const Level* find(std::string_view name, std::string_view source) {
     for (const Level& level : levels()) {
-        if (name == level.kernels->level && level.runs_here) return &level;
+        if (name == level.tables.kernels->level && level.runs_here) return &level;
     }
     throw std::invalid_argument(std::string(source) + " asks for the SIMD level '" +
                                 std::string(name) +
@@ -72,21 +71,21 @@ const Level& current_level() {
 
 std::vector<std::string> compiled_simd_levels() {
     std::vector<std::string> names;
-    for (const Level& level : levels()) names.emplace_back(level.kernels->level);
+    for (const Level& level : levels()) names.emplace_back(level.tables.kernels->level);
     return names;
 }
 
 std::vector<std::string> simd_levels() {
     std::vector<std::string> names;
     for (const Level& level : levels()) {
-        if (level.runs_here) names.emplace_back(level.kernels->level);
+        if (level.runs_here) names.emplace_back(level.tables.kernels->level);
     }
     return names;
 }
 
-const Kernels& kernels() { return *current_level().kernels; }
+const Kernels& kernels() { return *current_level().tables.kernels; }
 
-const BoxKernels& box_kernels() { return *current_level().box_kernels; }
+SimdLevel simd_level() { return current_level().tables; }
 
 void use_simd_level(std::string_view level) {
     in_use.store(find(level, "set_simd_level"), std::memory_order_release);

@@ -10,6 +10,11 @@
 
 namespace claid {
 
+struct SimdLevel {
+    const Kernels* kernels;
+    const BoxKernels* box_kernels;
+};
+
 // Every level in this build, slowest first.
 std::vector<std::string> compiled_simd_levels();
 
@@ -20,8 +25,8 @@ std::vector<std::string> simd_levels();
 // std::invalid_argument when CLAID_SIMD names no level that can run here.
 const Kernels& kernels();
 
-// The box search's kernels of that level.
-const BoxKernels& box_kernels();
+// Both tables of kernels of that level.
+SimdLevel simd_level();
 
 // Uses a level from now on, in every thread. Throws std::invalid_argument as above.
 void use_simd_level(std::string_view level);

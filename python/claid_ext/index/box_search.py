@@ -58,6 +58,7 @@ CODEBOOK_SHAPE = (16, 256, 4)  # subspaces, centroids, dimensions of a subspace
 CODED_DIMS = 64
 PARTS = 9
 MOST_DIMS = 4096
+MOST_QUERY_CELLS = 4096
 MOST_CELLS = 4096  # a side
 LONGEST = 2.0  # cells, centroids and templates are of length 1, or about
 ASPECTS = 3
@@ -98,9 +99,9 @@ class QueryTemplates:
     parts : float32 (T, 9, D16), t_c: means of the e16 cells in 3 x 3 parts, row by row, each of
         length 1 (or 0). The first of the T templates is the native one, the others are of sizes S.
     means : float32 (T, D32), u: the mean of the e32 cells, of length 1 (or 0).
-    sides : float32 (T,), sqrt(area) of the query's box in each template, in network pixels. The
-        first is not used, unless it is the only one.
-    cells : float32 (g, D16), G: e16 cells of the query, of length 1. May be empty.
+    sides : float32 (T,), sqrt(area) of the query's box in each template, in network pixels,
+        ascending from the second on. The first is not used, unless it is the only one.
+    cells : float32 (g, D16), G: e16 cells of the query, of length 1; none to 4096.
     aspect : width / height of the query's box.
     cell_side : network pixels a side of an e16 cell (16 for stride 16).
     """
@@ -301,6 +302,10 @@ def _check_query(query: Any) -> None:
     templates, _, dims = query.parts.shape
     _check_vectors("query.means", query.means, (templates, None))
     _check_vectors("query.cells", query.cells, (None, dims))
+    if len(query.cells) > MOST_QUERY_CELLS:
+        raise ValueError(
+            f"query.cells must be at most {MOST_QUERY_CELLS} cells, got {len(query.cells)}"
+        )
     if templates < 1:
         raise ValueError("query.parts must hold at least the native template, got none")
     for name, count in (("query.parts", dims), ("query.means", query.means.shape[1])):
@@ -313,6 +318,8 @@ def _check_query(query: Any) -> None:
         raise ValueError(
             f"query.sides must be {templates} positive numbers, one per template, got {sides!r}"
         )
+    if not (np.diff(sides[1:]) > 0).all():
+        raise ValueError(f"query.sides must ascend after the first, got {sides.tolist()}")
     _check_range("query.aspect", query.aspect, 1e-4, 1e4)
     _check_range("query.cell_side", query.cell_side, 1e-3, 1e4)
 
