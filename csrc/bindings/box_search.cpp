@@ -48,9 +48,9 @@ void check_shape(const std::string& name, const py::array& array,
 }
 
 const float* codebook_of(const char* name, const std::optional<FloatArray>& codebook) {
-    if (!codebook) throw std::invalid_argument(std::string(name) + " is needed to decode uint8 maps");
-    check_shape(name, *codebook,
-                {claid::kSubspaces, claid::kCentroids, claid::kSubspaceDims},
+    if (!codebook)
+        throw std::invalid_argument(std::string(name) + " is needed to decode uint8 maps");
+    check_shape(name, *codebook, {claid::kSubspaces, claid::kCentroids, claid::kSubspaceDims},
                 "float32 (16, 256, 4)");
     return codebook->data();
 }
@@ -74,7 +74,8 @@ claid::CellMap map_of(const std::string& name, const py::array& array, std::size
     std::size_t columns = dims;
     if (py::isinstance<CodeArray>(array)) {
         columns = claid::kSubspaces;
-        if (dims != claid::kCodedDims) refuse(name, "float, as the query has not 64 dimensions", array);
+        if (dims != claid::kCodedDims)
+            refuse(name, "float, as the query has not 64 dimensions", array);
         map.cells = claid::CodedCells{static_cast<const std::uint8_t*>(array.data()),
                                       codebook_of(codebook_name, codebook)};
     } else if (py::isinstance<FloatArray>(array)) {
@@ -155,10 +156,10 @@ py::array_t<float> boxes_array(const std::vector<claid::Box>& boxes) {
 }
 
 py::tuple to_arrays(const claid::FoundBox& found) {
-    return py::make_tuple(boxes_array({found.box, found.best}), found.score, found.core,
-                          found.count, found.coarse, boxes_array(found.boxes),
-                          py::array_t<double>(static_cast<py::ssize_t>(found.scores.size()),
-                                              found.scores.data()));
+    return py::make_tuple(
+        boxes_array({found.box, found.best}), found.score, found.core, found.count, found.coarse,
+        boxes_array(found.boxes),
+        py::array_t<double>(static_cast<py::ssize_t>(found.scores.size()), found.scores.data()));
 }
 
 py::list box_search(const std::vector<py::array>& e16, const std::vector<py::array>& e32,
@@ -173,7 +174,8 @@ py::list box_search(const std::vector<py::array>& e16, const std::vector<py::arr
     if (regions.size() != e16.size()) throw std::invalid_argument("regions: one array per photo");
     check_shape("layout", layout, {static_cast<py::ssize_t>(e16.size()), kLayout},
                 "float64 (K, 6)");
-    if (!std::all_of(layout.data(), layout.data() + layout.size(), [](double x) { return x > 0; })) {
+    if (!std::all_of(layout.data(), layout.data() + layout.size(),
+                     [](double x) { return x > 0; })) {
         throw std::invalid_argument("layout must be positive");
     }
     const claid::BoxQuery query = query_of(parts, means, sides, cells, aspect, cell_side);
@@ -207,7 +209,7 @@ void register_box_search(py::module_& module) {
     module.def("box_search", &box_search, arg("e16"), arg("e32"), arg("layout").noconvert(),
                arg("regions").noconvert(), arg("codebook16").noconvert(),
                arg("codebook32").noconvert(), arg("parts").noconvert(), arg("means").noconvert(),
-               arg("sides").noconvert(), arg("cells").noconvert(), arg("aspect"),
-               arg("cell_side"), py::kw_only(), arg("threads"), arg("keep_boxes"),
+               arg("sides").noconvert(), arg("cells").noconvert(), arg("aspect"), arg("cell_side"),
+               py::kw_only(), arg("threads"), arg("keep_boxes"),
                "The query's box in each photo, as tuples; see claid_ext.index.box_search.");
 }

@@ -58,16 +58,15 @@ void add_coarse_grid(const PhotoMaps& photo, double aspect, const BoxSearchOptio
                 return options.stride_divisor == kPartsPerSide / (kPartsPerSide - 1.0) &&
                        along.stride == length / options.stride_divisor;
             };
-            list.grids.push_back({list.boxes.size(), x.count, y.count, chained(x, width),
-                                  chained(y, height)});
+            list.grids.push_back(
+                {list.boxes.size(), x.count, y.count, chained(x, width), chained(y, height)});
             for (std::size_t j = 0; j < y.count; ++j) {
                 const double top = y.first + static_cast<double>(j) * y.stride;
                 for (std::size_t i = 0; i < x.count; ++i) {
                     const double left = x.first + static_cast<double>(i) * x.stride;
-                    list.boxes.push_back(clipped(photo, left * map.cell_width,
-                                                 top * map.cell_height,
-                                                 (left + width) * map.cell_width,
-                                                 (top + height) * map.cell_height));
+                    list.boxes.push_back(
+                        clipped(photo, left * map.cell_width, top * map.cell_height,
+                                (left + width) * map.cell_width, (top + height) * map.cell_height));
                 }
             }
         }

@@ -54,9 +54,8 @@ float widen(std::uint16_t half) {
     constexpr float kBias = 0x1p112F;  // 127 - 15
     const std::uint32_t magnitude = (half & 0x7FFFU) << kMantissaBits;
     const std::uint32_t sign = (half & 0x8000U) << 16U;
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(
-                                    std::bit_cast<float>(magnitude) * kBias) |
-                                sign);
+    return std::bit_cast<float>(
+        std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) * kBias) | sign);
 }
 
 static_assert(kMostQueryCells == std::size_t{1} << kMatchBits);
@@ -76,9 +75,8 @@ struct Decode {
         });
     }
     void operator()(const FloatCells& cells) const {
-        each_cell([&](std::size_t i, float* to) {
-            std::copy_n(cells.values + i * dims, dims, to);
-        });
+        each_cell(
+            [&](std::size_t i, float* to) { std::copy_n(cells.values + i * dims, dims, to); });
     }
 
     template <class Body>
@@ -114,7 +112,7 @@ Line DecodedMap::line(Place y, std::size_t column) const {
 }
 
 void MatchCells::quantise(const float* cells, std::size_t count, std::size_t dims, bool repeat,
-                         const Kernels& simd) {
+                          const Kernels& simd) {
     const std::size_t padded = round_up(dims, kRowMultiple);
     const std::size_t filled = round_up(count, simd.tile_columns);
     count_ = count;
@@ -163,10 +161,10 @@ void MatchMap::match(const DecodedMap& e16, const QueryCells& query, const SimdL
     const auto m = [&](std::size_t i) -> double {
         if (!any) return 0.0;
         // A number beyond the last stands for the last.
-        const auto g = std::min(static_cast<std::size_t>(best_[i] & kMatchMask),
-                                query.quantised.count() - 1);
-        return static_cast<double>(level.box_kernels->dot(e16.cells() + i * dims,
-                                                          query.values.data() + g * dims, dims));
+        const auto g =
+            std::min(static_cast<std::size_t>(best_[i] & kMatchMask), query.quantised.count() - 1);
+        return static_cast<double>(
+            level.box_kernels->dot(e16.cells() + i * dims, query.values.data() + g * dims, dims));
     };
     double* above = integral_.data();
     std::fill_n(above, width_ + 1, 0.0);

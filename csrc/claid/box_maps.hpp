@@ -60,8 +60,8 @@ class DecodedMap {
     AlignedArray<float> column_sums_;  // [h + 1, w, dims]
 };
 
-// Cells as int16, interleaved for the kernels' tiles. One scale for all brings the longest to 32767,
-// so that no sum of products leaves int32 (Cauchy-Schwarz), as for detect.
+// Cells as int16, interleaved for the kernels' tiles. One scale for all brings the longest to
+// 32767, so that no sum of products leaves int32 (Cauchy-Schwarz), as for detect.
 class MatchCells {
   public:
     // `repeat`: the last cell fills the last panel, instead of zeros.
@@ -85,7 +85,8 @@ struct QueryCells {
 };
 
 // How well each cell fits the query's best cell, m(x), as an integral image. The best is chosen in
-// int16, which may take one for another where they differ by some 1e-5; m is its product in float32.
+// int16, which may take one for another where they differ by some 1e-5; m is its product in
+// float32.
 class MatchMap {
   public:
     void match(const DecodedMap& e16, const QueryCells& query, const SimdLevel& level);

@@ -38,8 +38,8 @@ PreparedQuery::PreparedQuery(const BoxQuery& query, const Kernels& simd)
     const std::size_t sizes = query.templates - first;
     parts_ = AlignedArray<float>(sizes * kParts * dims16_);
     means_ = AlignedArray<float>(sizes * dims32_);
-    const auto add = [](const float* native, const float* other, std::size_t rows,
-                        std::size_t dims, std::size_t padded, float* out) {
+    const auto add = [](const float* native, const float* other, std::size_t rows, std::size_t dims,
+                        std::size_t padded, float* out) {
         for (std::size_t r = 0; r < rows; ++r, native += dims, other += dims, out += padded) {
             for (std::size_t k = 0; k < padded; ++k) out[k] = k < dims ? native[k] + other[k] : 0;
         }
@@ -47,9 +47,9 @@ PreparedQuery::PreparedQuery(const BoxQuery& query, const Kernels& simd)
     for (std::size_t s = 0; s < sizes; ++s) {
         const std::size_t t = first + s;
         if (s > 0) {
-            const double border = (static_cast<double>(query.sides[t - 1]) +
-                                   static_cast<double>(query.sides[t])) /
-                                  2.0 / query.cell_side;
+            const double border =
+                (static_cast<double>(query.sides[t - 1]) + static_cast<double>(query.sides[t])) /
+                2.0 / query.cell_side;
             borders_.push_back(border * border);
         }
         add(query.parts, query.parts + t * kParts * query.dims16, kParts, query.dims16, dims16_,
@@ -78,9 +78,7 @@ const float* PreparedQuery::parts(std::size_t size) const {
     return parts_.data() + size * kParts * dims16_;
 }
 
-const float* PreparedQuery::means(std::size_t size) const {
-    return means_.data() + size * dims32_;
-}
+const float* PreparedQuery::means(std::size_t size) const { return means_.data() + size * dims32_; }
 
 void BoxScorer::start(const PhotoMaps& photo) {
     e16_.decode(photo.e16, simd_);
@@ -167,8 +165,7 @@ void BoxScorer::sum_parts(const DecodedMap& map, const BlockEdges& block, double
                           Parts& parts) {
     const double from = map.y().coordinate(top), to = map.y().coordinate(bottom);
     simd_.strip(map.line(map.y().place(from), block.first),
-                map.line(map.y().place(to), block.first), block.columns, map.dims(),
-                strip_.data());
+                map.line(map.y().place(to), block.first), block.columns, map.dims(), strip_.data());
     alignas(kCacheLine) float least[kMostEdges];
     const auto unit = static_cast<float>(kLeastMean * (to - from));
     for (std::size_t e = 0; e < kMostEdges; ++e) {
@@ -245,8 +242,8 @@ void BoxScorer::contrasts(std::span<const Box> boxes, BoxScore* out) {
         if (spread > kLeastShare * map_area_ * map_area_) {
             // inside / area - (total - inside) / rest, times sqrt(area rest) / map_area
             const double inside = until(right) - until(left);
-            out[b].contrast = (inside * map_area_ - match_total_ * area) /
-                              (std::sqrt(spread) * map_area_);
+            out[b].contrast =
+                (inside * map_area_ - match_total_ * area) / (std::sqrt(spread) * map_area_);
         }
     }
 }

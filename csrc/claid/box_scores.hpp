@@ -26,8 +26,8 @@ class PreparedQuery {
     [[nodiscard]] std::size_t dims32() const { return dims32_; }
     // The S nearest to the square root of an area, which is in e16 cells; of two the smaller.
     [[nodiscard]] std::size_t nearest(double area) const;
-    [[nodiscard]] const float* parts(std::size_t size) const;  // [kParts, dims16]
-    [[nodiscard]] const float* means(std::size_t size) const;  // [dims32]
+    [[nodiscard]] const float* parts(std::size_t size) const;         // [kParts, dims16]
+    [[nodiscard]] const float* means(std::size_t size) const;         // [dims32]
     [[nodiscard]] const QueryCells& cells() const { return cells_; }  // G
 
   private:
@@ -49,10 +49,7 @@ struct BoxScore {
 class BoxScorer {
   public:
     BoxScorer(const PreparedQuery& query, const BoxSearchOptions& options, const SimdLevel& level)
-        : query_(query),
-          options_(options),
-          level_(level),
-          simd_(*level.box_kernels) {}
+        : query_(query), options_(options), level_(level), simd_(*level.box_kernels) {}
 
     // Decodes a photo's maps.
     void start(const PhotoMaps& photo);

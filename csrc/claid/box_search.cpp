@@ -89,8 +89,8 @@ class PhotoSearch {
 
     // Step 3: the mean of the boxes that overlap the best one, by their scores.
     [[nodiscard]] FoundBox answer() const {
-        const auto winner = static_cast<std::size_t>(std::ranges::max_element(scores_) -
-                                                     scores_.begin());
+        const auto winner =
+            static_cast<std::size_t>(std::ranges::max_element(scores_) - scores_.begin());
         const Box& best = list_.boxes[winner];
         std::array<double, 4> sum{};
         double weights = 0.0;

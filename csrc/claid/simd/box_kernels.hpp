@@ -40,11 +40,11 @@ struct PartRow {
 
 // Stored regions seen from the rows of one pair of y: how much of it they share.
 struct RegionColumns {
-    const float* x0;        // [count]
-    const float* x1;        // [count]
-    const float* area;      // [count], 1 where padded
-    const float* overlap;   // [count], of the y, 0 where padded
-    std::size_t count;      // a multiple of kRegionMultiple
+    const float* x0;       // [count]
+    const float* x1;       // [count]
+    const float* area;     // [count], 1 where padded
+    const float* overlap;  // [count], of the y, 0 where padded
+    std::size_t count;     // a multiple of kRegionMultiple
 };
 
 struct BoxKernels {

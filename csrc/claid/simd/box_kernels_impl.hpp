@@ -208,12 +208,8 @@ template <class Isa>
 constexpr BoxKernels box_kernels_of() {
     static_assert(kDimMultiple % Isa::kWidth == 0 && kRegionMultiple % Isa::kWidth == 0);
     static_assert(kMostEdges % Isa::kWidth == 0);
-    return {&add_row<Isa>,
-            &dot<Isa>,
-            &strip<Isa>,
-            &part_sums<Isa>,
-            &products<Isa>,
-            &best_overlap<Isa>};
+    return {&add_row<Isa>,   &dot<Isa>,      &strip<Isa>,
+            &part_sums<Isa>, &products<Isa>, &best_overlap<Isa>};
 }
 
 }  // namespace

@@ -8,7 +8,8 @@ integral images in float64, so that nothing but the definition is in the way. Bo
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,8 @@ Boxes = NDArray[np.float64]
 Floats = NDArray[np.float64]
 
 
-class Result(NamedTuple):
+@dataclass(frozen=True)
+class Result:
     """What `box_search` found: the fields of `claid_ext.index.box_search.FoundBox`."""
 
     box: Floats
@@ -65,7 +67,8 @@ def decode(layer: CellMap, codebook: NDArray[np.float32] | None) -> Floats:
     assert codebook is not None
     subspaces = codebook.shape[0]
     centroids = codebook[np.arange(subspaces), cells]  # (h, w, subspaces, 4)
-    return centroids.swapaxes(-1, -2).reshape(*cells.shape[:2], -1).astype(np.float64)
+    decoded: Floats = centroids.swapaxes(-1, -2).reshape(*cells.shape[:2], -1).astype(np.float64)
+    return decoded
 
 
 class Integral:
@@ -94,7 +97,8 @@ class Integral:
         down, right = (y - row)[:, None], (x - column)[:, None]
         above = (1 - right) * self.sums[row, column] + right * self.sums[row, column + 1]
         below = (1 - right) * self.sums[row + 1, column] + right * self.sums[row + 1, column + 1]
-        return (1 - down) * above + down * below
+        sums: Floats = (1 - down) * above + down * below
+        return sums
 
     def over(self, boxes: Boxes) -> tuple[Floats, Floats]:
         """Return the sums over boxes in pixels (n, D), and their areas in cells (n,)."""
@@ -110,7 +114,10 @@ def _cosines(integral: Integral, boxes: Boxes, templates: Floats) -> Floats:
     sums, areas = integral.over(boxes)
     lengths = np.maximum(np.sqrt((sums * sums).sum(axis=1)), _LEAST_MEAN * areas)
     products = (sums * templates).sum(axis=1)
-    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    cosines: Floats = np.divide(
+        products, lengths, out=np.zeros_like(products), where=lengths > 0
+    )
+    return cosines
 
 
 def core(
@@ -165,13 +172,14 @@ def iou(boxes: Boxes, others: Boxes) -> Floats:
     high = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=2)
     areas = [np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others)]
-    union: Floats = areas[0][:, None] + areas[1][None] - shared
-    return np.divide(shared, union)
+    share: Floats = shared / (areas[0][:, None] + areas[1][None] - shared)
+    return share
 
 
 def highest_iou(boxes: Boxes, regions: Boxes) -> Floats:
     """Return the highest IoU of each box with a stored region, 0 where there is none: (n,)."""
-    return iou(boxes, regions).max(axis=1, initial=0)
+    highest: Floats = iou(boxes, regions).max(axis=1, initial=0)
+    return highest
 
 
 def _positions(extent: float, side: float, options: BoxSearchOptions) -> Floats:
