@@ -1,9 +1,10 @@
 """What every faster backend must equal, in plain NumPy.
 
 `decomposition` is the region tree of section III of the paper, held bit for bit; `box_search` the
-second stage of a search, held to 1e-4 in the score of a box.
+second stage of a search, held to 1e-4 in the score of a box; the latter is a module of its own.
 """
 
+from claid_ext.reference import box_search
 from claid_ext.reference.decomposition import (
     affinity,
     bisect,
@@ -30,6 +31,7 @@ from claid_ext.reference.decomposition import (
 __all__ = [
     "affinity",
     "bisect",
+    "box_search",
     "components",
     "connectivity",
     "decompose",

@@ -114,9 +114,7 @@ def _cosines(integral: Integral, boxes: Boxes, templates: Floats) -> Floats:
     sums, areas = integral.over(boxes)
     lengths = np.maximum(np.sqrt((sums * sums).sum(axis=1)), _LEAST_MEAN * areas)
     products = (sums * templates).sum(axis=1)
-    cosines: Floats = np.divide(
-        products, lengths, out=np.zeros_like(products), where=lengths > 0
-    )
+    cosines: Floats = np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
     return cosines
 
 
@@ -187,7 +185,8 @@ def _positions(extent: float, side: float, options: BoxSearchOptions) -> Floats:
     stride = max(options.least_stride, side / options.stride_divisor)
     steps = math.floor((extent - side) / stride + _ROUNDING)
     first = max(0.0, (extent - side) - steps * stride) / 2
-    return first + stride * np.arange(steps + 1)
+    positions: Floats = first + stride * np.arange(steps + 1, dtype=np.float64)
+    return positions
 
 
 def coarse_grid(photo: PhotoMap, aspect: float, options: BoxSearchOptions) -> Boxes:
@@ -238,7 +237,8 @@ def refined(seed: Floats, photo: PhotoMap, options: BoxSearchOptions, step: floa
 
 
 def _clipped(boxes: Boxes, photo: PhotoMap) -> Boxes:
-    return np.clip(boxes, 0, np.tile(np.array(photo.size, np.float64), 2))
+    clipped: Boxes = np.clip(boxes, 0, np.tile(np.array(photo.size, np.float64), 2))
+    return clipped
 
 
 def answer(boxes: Boxes, scores: Floats, options: BoxSearchOptions) -> tuple[Floats, int]:
@@ -247,7 +247,8 @@ def answer(boxes: Boxes, scores: Floats, options: BoxSearchOptions) -> tuple[Flo
     near = iou(boxes, boxes[best : best + 1])[:, 0] >= options.least_iou
     near[best] = True
     weights = np.exp((scores[near] - scores[best]) / options.temperature)
-    return weights @ boxes[near] / weights.sum(), best
+    mean: Floats = weights @ boxes[near] / weights.sum()
+    return mean, best
 
 
 def box_search(
