@@ -1,10 +1,11 @@
 """The search for a box, per photo: every SIMD level beside the plain one and the NumPy reference.
 
-The arithmetic floor counts what the definition asks for, box by box, as if nothing were shared:
-16 corner reads of 64 numbers, each between four cells (3 multiply-adds), the 9 part sums (3 additions
-each), 9 norms and 9 dot products (native and S share one, as their templates can be added), the
-same for the one part of e32, and G times the cells. It is divided by the multiply-adds that a
-processor of that level issues a cycle at best, at the clock found by timing dependent additions.
+The arithmetic floor counts what the definition asks for, box by box, as if boxes shared nothing:
+16 corner reads of 64 numbers, each between four cells (3 multiply-adds), the 9 part sums (3
+additions each), 9 norms and 9 dot products (native and S share one, as their templates can be
+added), the same for the one part of e32, and G times the cells. It is divided by the multiply-adds
+that a processor of that level issues a cycle at best, at the clock found by timing dependent
+additions. The kernel shares parts between boxes and matches G in int16, so it may be below.
 """
 
 from __future__ import annotations

@@ -154,6 +154,9 @@ void BoxScorer::set_edges(const BoxGrid& grid, std::span<const Box> boxes) {
         for (std::size_t j = 0; j < own; ++j) {
             edges16_.add(e16_.x(), edge(boxes[b].x0, boxes[b].x1, j));
         }
+        const double left = e16_.x().coordinate(boxes[b].x0);
+        const double right = e16_.x().coordinate(boxes[b].x1);
+        spans_[b] = {left, right, e16_.x().place(left), e16_.x().place(right)};
         edges32_.add(e32_.x(), boxes[b].x0);
         edges32_.add(e32_.x(), boxes[b].x1);
     }
@@ -223,25 +226,24 @@ void BoxScorer::cores(const BoxGrid& grid, std::span<const Box> boxes, BoxScore*
 
 // o(b): by how much the mean of m inside exceeds that outside, times sqrt(a (1 - a)).
 void BoxScorer::contrasts(std::span<const Box> boxes, BoxScore* out) {
-    const Axis &x = e16_.x(), &y = e16_.y();
+    const Axis& y = e16_.y();
     const double top = y.coordinate(boxes.front().y0), bottom = y.coordinate(boxes.front().y1);
     const std::size_t first = edges16_.first, count = edges16_.columns + 1;
     match_.line(y.place(top), first, count, match_above_.data());
     match_.line(y.place(bottom), first, count, match_below_.data());
     for (std::size_t i = 0; i < count; ++i) match_below_[i] -= match_above_[i];
-    const auto until = [&](double coordinate) {
-        const Place place = x.place(coordinate);
+    const auto until = [&](const Place& place) {
         const double* here = match_below_.data() + (place.cell - first);
         return here[0] + place.share * (here[1] - here[0]);
     };
     for (std::size_t b = 0; b < boxes.size(); ++b) {
-        const double left = x.coordinate(boxes[b].x0), right = x.coordinate(boxes[b].x1);
-        const double area = (right - left) * (bottom - top);
+        const BoxSpan& span = spans_[b];
+        const double area = (span.right - span.left) * (bottom - top);
         const double spread = area * (map_area_ - area);  // a (1 - a) map_area^2
         out[b].contrast = 0.0;
         if (spread > kLeastShare * map_area_ * map_area_) {
             // inside / area - (total - inside) / rest, times sqrt(area rest) / map_area
-            const double inside = until(right) - until(left);
+            const double inside = until(span.to) - until(span.from);
             out[b].contrast =
                 (inside * map_area_ - match_total_ * area) / (std::sqrt(spread) * map_area_);
         }

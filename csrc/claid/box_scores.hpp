@@ -72,6 +72,11 @@ class BoxScorer {
         void add(const Axis& axis, double pixels);
         void close();
     };
+    // Where a box begins and ends on e16.
+    struct BoxSpan {
+        double left, right;
+        Place from, to;
+    };
     struct Parts {
         AlignedArray<float> sums;
         AlignedArray<float> scales;  // [kMostEdges]
@@ -96,6 +101,7 @@ class BoxScorer {
     double map_area_ = 0.0;     // the photo's, in e16 cells
 
     BlockEdges edges16_, edges32_;
+    BoxSpan spans_[kBlock] = {};
     AlignedArray<float> strip_;
     Parts parts16_[kPartsPerSide], means32_;
     std::vector<double> match_above_, match_below_;

@@ -246,8 +246,8 @@ def answer(boxes: Boxes, scores: Floats, options: BoxSearchOptions) -> tuple[Flo
     best = int(scores.argmax())
     near = iou(boxes, boxes[best : best + 1])[:, 0] >= options.least_iou
     near[best] = True
-    weights = np.exp((scores[near] - scores[best]) / options.temperature)
-    mean: Floats = weights @ boxes[near] / weights.sum()
+    weights: Floats = np.exp((scores[near] - scores[best]) / options.temperature)
+    mean: Floats = (weights[:, None] * boxes[near]).sum(axis=0) / weights.sum()
     return mean, best
 
 
@@ -288,7 +288,8 @@ def box_search(
 
     def add_up(cores: Floats, contrasts: Floats, overlaps: Floats) -> Floats:
         total = cores + options.contrast_weight * contrasts / highest
-        return total + options.region_weight * overlaps
+        summed: Floats = total + options.region_weight * overlaps
+        return summed
 
     scores = add_up(cores, contrasts, overlaps)
     rounds = ((options.seeds, 1.0), (options.second_seeds, _SECOND_STEP))
