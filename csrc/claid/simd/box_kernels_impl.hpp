@@ -43,16 +43,16 @@ template <class Isa>
     return Isa::multiply_add(share, Isa::sub(Isa::load(b), first), first);
 }
 
-// Dimensions are walked through in chunks of this many registers.
-inline constexpr std::size_t kChunk = 4;
+// Dimensions are walked through in chunks of this many: all of a product-quantised cell.
+inline constexpr std::size_t kChunk = 64;
 
 // Calls body.operator()<registers>(first dimension) for each chunk, and for what is left.
 template <class Isa, class Body>
 [[gnu::always_inline]] inline void for_each_chunk(std::size_t dims, Body body) {
     constexpr std::size_t kLeft = kDimMultiple / Isa::kWidth;
     std::size_t k = 0;
-    for (; k + kChunk * Isa::kWidth <= dims; k += kChunk * Isa::kWidth) {
-        body.template operator()<kChunk>(k);
+    for (; k + kChunk <= dims; k += kChunk) {
+        body.template operator()<kChunk / Isa::kWidth>(k);
     }
     for (; k < dims; k += kDimMultiple) body.template operator()<kLeft>(k);
 }
@@ -83,19 +83,6 @@ void strip(const Line& top, const Line& bottom, std::size_t columns, std::size_t
     });
 }
 
-// The running sums of a strip at an edge, in kVecs registers.
-template <class Isa, std::size_t kVecs>
-[[gnu::always_inline]] inline void values_at(const float* sums, std::size_t dims, const Edge& edge,
-                                             typename Isa::Vec* out) {
-    const float* at = sums + edge.column * dims;
-    const typename Isa::Vec share = Isa::broadcast(edge.share);
-#pragma GCC unroll 16
-    for (std::size_t v = 0; v < kVecs; ++v) {
-        const std::size_t k = v * Isa::kWidth;
-        out[v] = between<Isa>(at + k, at + dims + k, share);
-    }
-}
-
 template <class Isa>
 void part_sums(const float* sums, std::size_t dims, const Edge* edges, std::size_t count,
                const float* least, float* out, float* scales) {
@@ -103,19 +90,28 @@ void part_sums(const float* sums, std::size_t dims, const Edge* edges, std::size
     Vec squares[kMostEdges];
     for (std::size_t e = 0; e < count; ++e) squares[e] = Isa::zero();
     for_each_chunk<Isa>(dims, [&]<std::size_t kVecs>(std::size_t k) {
+        // The running sums at the last edge.
         Vec last[kVecs];
-        values_at<Isa, kVecs>(sums + k, dims, edges[0], last);
+        const float* first = sums + edges[0].column * dims + k;
+        const Vec first_share = Isa::broadcast(edges[0].share);
+#pragma GCC unroll 16
+        for (std::size_t v = 0; v < kVecs; ++v) {
+            const std::size_t i = v * Isa::kWidth;
+            last[v] = between<Isa>(first + i, first + i + dims, first_share);
+        }
         float* to = out + k;
         for (std::size_t e = 1; e < count; ++e, to += dims) {
-            Vec value[kVecs];
-            values_at<Isa, kVecs>(sums + k, dims, edges[e], value);
+            const float* at = sums + edges[e].column * dims + k;
+            const Vec share = Isa::broadcast(edges[e].share);
             Vec square = squares[e - 1];
 #pragma GCC unroll 16
             for (std::size_t v = 0; v < kVecs; ++v) {
-                const Vec sum = Isa::sub(value[v], last[v]);
+                const std::size_t i = v * Isa::kWidth;
+                const Vec value = between<Isa>(at + i, at + i + dims, share);
+                const Vec sum = Isa::sub(value, last[v]);
                 square = Isa::multiply_add(sum, sum, square);
-                Isa::store(to + v * Isa::kWidth, sum);
-                last[v] = value[v];
+                Isa::store(to + i, sum);
+                last[v] = value;
             }
             squares[e - 1] = square;
         }
