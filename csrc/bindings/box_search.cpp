@@ -148,9 +148,14 @@ claid::BoxSearchOptions options_of(const py::kwargs& arguments) {
 
 py::array_t<float> boxes_array(const std::vector<claid::Box>& boxes) {
     py::array_t<float> out({static_cast<py::ssize_t>(boxes.size()), py::ssize_t{4}});
-    float* to = out.mutable_data();
-    for (const claid::Box& box : boxes) {
-        for (const double side : {box.x0, box.y0, box.x1, box.y1}) *to++ = static_cast<float>(side);
+    auto view = out.mutable_unchecked<2>();
+    for (std::size_t i = 0; i < boxes.size(); ++i) {
+        const claid::Box& box = boxes[i];
+        const std::array<double, 4> sides = {box.x0, box.y0, box.x1, box.y1};
+        for (std::size_t k = 0; k < sides.size(); ++k) {
+            view(static_cast<py::ssize_t>(i), static_cast<py::ssize_t>(k)) =
+                static_cast<float>(sides[k]);
+        }
     }
     return out;
 }

@@ -34,6 +34,29 @@ struct Side {
     double centre, length;
 };
 
+// The grid of boxes of one width and height, in e16 cells, on a photo of columns x rows of them.
+void add_shape(const PhotoMaps& photo, const BoxSearchOptions& options, double columns, double rows,
+               double width, double height, BoxList& list) {
+    const CellMap& map = photo.e16;
+    const Positions x = positions(columns, width, options);
+    const Positions y = positions(rows, height, options);
+    const auto chained = [&options](const Positions& along, double length) {
+        return options.stride_divisor == kPartsPerSide / (kPartsPerSide - 1.0) &&
+               along.stride == length / options.stride_divisor;
+    };
+    list.grids.push_back(
+        {list.boxes.size(), x.count, y.count, chained(x, width), chained(y, height)});
+    for (std::size_t j = 0; j < y.count; ++j) {
+        const double top = y.first + static_cast<double>(j) * y.stride;
+        for (std::size_t i = 0; i < x.count; ++i) {
+            const double left = x.first + static_cast<double>(i) * x.stride;
+            list.boxes.push_back(clipped(photo, left * map.cell_width, top * map.cell_height,
+                                         (left + width) * map.cell_width,
+                                         (top + height) * map.cell_height));
+        }
+    }
+}
+
 }  // namespace
 
 void add_coarse_grid(const PhotoMaps& photo, double aspect, const BoxSearchOptions& options,
@@ -43,33 +66,17 @@ void add_coarse_grid(const PhotoMaps& photo, double aspect, const BoxSearchOptio
     const double rows = std::min(photo.height / map.cell_height, static_cast<double>(map.height));
     const double largest = std::sqrt(columns * rows);
     std::vector<std::pair<double, double>> shapes;
-    for (double side = options.smallest_side; shapes.empty() || side <= largest;
-         side *= std::numbers::sqrt2) {
+    double side = options.smallest_side;
+    while (shapes.empty() || side <= largest) {
         for (const double factor : options.aspects) {
             const double stretch = std::sqrt(aspect * factor);
             const std::pair shape(std::min(std::max(side * stretch, 1.0), columns),
                                   std::min(std::max(side / stretch, 1.0), rows));
             if (std::ranges::find(shapes, shape) != shapes.end()) continue;
             shapes.push_back(shape);
-            const auto [width, height] = shape;
-            const Positions x = positions(columns, width, options);
-            const Positions y = positions(rows, height, options);
-            const auto chained = [&options](const Positions& along, double length) {
-                return options.stride_divisor == kPartsPerSide / (kPartsPerSide - 1.0) &&
-                       along.stride == length / options.stride_divisor;
-            };
-            list.grids.push_back(
-                {list.boxes.size(), x.count, y.count, chained(x, width), chained(y, height)});
-            for (std::size_t j = 0; j < y.count; ++j) {
-                const double top = y.first + static_cast<double>(j) * y.stride;
-                for (std::size_t i = 0; i < x.count; ++i) {
-                    const double left = x.first + static_cast<double>(i) * x.stride;
-                    list.boxes.push_back(
-                        clipped(photo, left * map.cell_width, top * map.cell_height,
-                                (left + width) * map.cell_width, (top + height) * map.cell_height));
-                }
-            }
+            add_shape(photo, options, columns, rows, shape.first, shape.second, list);
         }
+        side *= std::numbers::sqrt2;
     }
 }
 

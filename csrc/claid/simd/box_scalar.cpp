@@ -46,7 +46,7 @@ struct Scalar {
     static Vec multiply_add(const Vec& a, const Vec& b, const Vec& c) { return add(mul(a, b), c); }
     static float sum(const Vec& v) { return (v.value[0] + v.value[2]) + (v.value[1] + v.value[3]); }
     static float highest(const Vec& v) {
-        return std::max(std::max(v.value[0], v.value[1]), std::max(v.value[2], v.value[3]));
+        return std::max({v.value[0], v.value[1], v.value[2], v.value[3]});
     }
 };
 
