@@ -7,4 +7,5 @@ void register_errors(pybind11::module_& module);
 void register_options(pybind11::module_& module);
 void register_detect(pybind11::module_& module);
 void register_detect_cuda(pybind11::module_& module);  // in builds with CUDA
+void register_box_search(pybind11::module_& module);
 void register_build(pybind11::module_& module);

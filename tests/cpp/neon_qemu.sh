@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the kernels' C++ test for aarch64 (scalar and NEON) under emulation, and checks that its
+# Runs the kernels' C++ tests for aarch64 (scalar and NEON) under emulation, and checks that the
 # trees are the native machine's. Needs: g++-aarch64-linux-gnu, qemu-user, cmake, a native compiler.
 #   bash tests/cpp/neon_qemu.sh
 set -euo pipefail
@@ -13,7 +13,7 @@ cmake -S . -B "$build/native" "${options[@]}" > /dev/null
 cmake -S . -B "$build/aarch64" "${options[@]}" -DCMAKE_SYSTEM_NAME=Linux \
   -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ > /dev/null
 cmake --build "$build/native" --target claid_test --parallel 2 > /dev/null
-cmake --build "$build/aarch64" --target claid_test --parallel 2 > /dev/null
+cmake --build "$build/aarch64" --target claid_test claid_box_search_test --parallel 2 > /dev/null
 
 native=$("$build/native/claid_test")
 emulated=$(qemu-aarch64 -L /usr/aarch64-linux-gnu "$build/aarch64/claid_test")
@@ -21,3 +21,7 @@ printf 'native\n%s\naarch64\n%s\n' "$native" "$emulated"
 [[ $emulated == *neon* ]]
 [[ $(grep digest <<< "$native") == $(grep digest <<< "$emulated") ]]
 echo "The trees are the same."
+
+boxes=$(qemu-aarch64 -L /usr/aarch64-linux-gnu "$build/aarch64/claid_box_search_test")
+printf 'box search\n%s\n' "$boxes"
+[[ $boxes == *neon* ]]

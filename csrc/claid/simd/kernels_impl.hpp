@@ -5,7 +5,8 @@
 //   kColumns   columns of an affinity tile that one Acc covers
 //   kRows      rows of an affinity tile      kVecs      Accs a row of it
 //   kDoubles   float64 in a register
-//   load, broadcast_pair, zero, multiply_add, greater (a bit a column), sum (of all columns)
+//   load, broadcast_pair, zero, multiply_add, greater (a bit a column), sum (of all columns),
+//   raise (numbers in memory to the columns' sums, labelled as match_tile says, where higher)
 #pragma once
 
 #include <cstring>
@@ -148,11 +149,12 @@ void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
 
 // The register tile: kRows x kVecs accumulators, one multiply-add each a pair of dimensions.
 template <class Isa>
-void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_panel,
-                   std::size_t pairs, std::int32_t threshold, std::uint32_t* bits) {
+[[gnu::always_inline]] inline void tile_products(const std::int16_t* row_panel,
+                                                 const std::int16_t* column_panel,
+                                                 std::size_t pairs,
+                                                 typename Isa::Acc (&acc)[Isa::kRows][Isa::kVecs]) {
     constexpr int kRows = Isa::kRows, kVecs = Isa::kVecs;
     constexpr std::size_t kStep = 2 * Isa::kColumns * kVecs;  // int16 a pair of a panel
-    typename Isa::Acc acc[kRows][kVecs];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
@@ -171,6 +173,14 @@ void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_pan
             }
         }
     }
+}
+
+template <class Isa>
+void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_panel,
+                   std::size_t pairs, std::int32_t threshold, std::uint32_t* bits) {
+    constexpr int kRows = Isa::kRows, kVecs = Isa::kVecs;
+    typename Isa::Acc acc[kRows][kVecs];
+    tile_products<Isa>(row_panel, column_panel, pairs, acc);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
         std::uint32_t row_bits = 0;
@@ -179,6 +189,21 @@ void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_pan
             row_bits |= Isa::greater(acc[r][v], threshold) << (Isa::kColumns * v);
         }
         bits[r] = row_bits;
+    }
+}
+
+template <class Isa>
+void match_tile(const std::int16_t* row_panel, const std::int16_t* column_panel, std::size_t pairs,
+                std::int32_t first_row, std::int32_t* best) {
+    constexpr int kRows = Isa::kRows, kVecs = Isa::kVecs;
+    typename Isa::Acc acc[kRows][kVecs];
+    tile_products<Isa>(row_panel, column_panel, pairs, acc);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            Isa::raise(best + Isa::kColumns * v, acc[r][v], first_row + r);
+        }
     }
 }
 
@@ -266,6 +291,7 @@ constexpr Kernels kernels_of(const char* level) {
             &quantise<Isa>,
             &pack_panel<kTileColumns>,
             &affinity_tile<Isa>,
+            &match_tile<Isa>,
             &dot<Isa>,
             &degrees,
             &add_row,
