@@ -1,10 +1,10 @@
-"""Build and search an index of a million made vectors, and compare it with brute force.
+"""Build and search an index of a million synthetic vectors, and compare it with brute force.
 
     python bench/search_scale.py                              # Flat and IVF-PQ: half an hour, 5 GB
     python bench/search_scale.py --vectors 100000 --factory Flat
 
 Vectors of 2048 dimensions, whitened to 256, in images of about 30 regions. Each stage runs in a
-process of its own. Nothing fails on time; wrong answers make it exit with 1.
+process of its own. No time makes it fail; a wrong answer makes it exit with 1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 from claid_ext.benchmarks import machine
-from claid_ext.benchmarks.search_scale import Setting, measure, to_markdown
+from search_stages import Setting, measure, to_markdown
 
 FACTORIES = ("Flat", "IVF4096,PQ64")
 

@@ -19,7 +19,7 @@ from claid_ext.tree import RegionTree
 if TYPE_CHECKING:
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detection, Detector
-    from claid_ext.index import InstanceIndex
+    from claid_ext.search import InstanceIndex
 
 __all__ = [
     "Detection",
@@ -37,7 +37,7 @@ __all__ = [
 _LAZY = {
     "Detection": "detector",
     "Detector": "detector",
-    "InstanceIndex": "index",
+    "InstanceIndex": "search",
     "RegionDescriptor": "descriptors",
 }
 

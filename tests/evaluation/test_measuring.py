@@ -21,7 +21,7 @@ from claid_ext.evaluation.measuring import KeepDummies, Measurer  # noqa: E402
 from claid_ext.evaluation.ranking import count_vectors, rank_everything  # noqa: E402
 from claid_ext.evaluation.setup import Setup  # noqa: E402
 from claid_ext.index import InstanceIndex, Query  # noqa: E402
-from claid_ext.offline import package_file  # noqa: E402
+from claid_ext.weights import package_file  # noqa: E402
 
 SIZE = (112, 140)
 OFFLINE = Setup(backbone="focus_vits14", descriptor="efficientnet_lite0", pooling="mask")
@@ -144,6 +144,10 @@ def test_networks_are_kept_while_they_are_the_same(measure: Measurer) -> None:
     assert measure._load(OFFLINE.but(regions="full"))[0] is None
 
 
+def test_batch_size_reaches_the_detector(measure: Measurer) -> None:
+    assert measure._load(OFFLINE.but(batch_size=3))[0].batch_size == 3
+
+
 def test_tokens_describe_too(pictures: Path, measure: Measurer) -> None:
     found = load_search("folder", pictures / "things")
     for regions in ("detect", "full"):
@@ -160,7 +164,7 @@ def test_an_unreadable_picture_is_counted(pictures: Path, tmp_path: Path) -> Non
     result = Measurer(tmp_path / "work", show_progress=False)(more, setup)
     assert (result.images, result.unreadable) == (6, 1)
     table = tables.search_table(pictures, [setup], lambda *_: result, ["things"])
-    assert any("1 images could not be read" in note for note in table.notes)
+    assert any("1 image could not be read" in note for note in table.notes)
 
 
 def claid_eval(*words: str | Path) -> int:

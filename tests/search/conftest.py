@@ -173,7 +173,7 @@ def cup_on_cat(tmp_path):
     """
     pytest.importorskip("skimage")
     from claid_ext.images import load_image
-    from claid_ext.offline import package_file
+    from claid_ext.weights import package_file
 
     def photo(name):
         return load_image(package_file("scikit-image", f"skimage/data/{name}"))

@@ -15,7 +15,7 @@ pytest.importorskip("onnx")
 
 from claid_ext.cli import main
 from claid_ext.errors import WeightsUnavailableError
-from claid_ext.offline import package_file
+from claid_ext.weights import package_file
 from claid_ext.overlap import box_iou
 from PIL import Image
 

@@ -28,25 +28,43 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         action="append",
         metavar=("x0", "y0", "x1", "y1"),
-        help="of the thing, in pixels; again for another view of it (default: the whole image)",
+        help="box around the thing, in pixels; repeat for other views of it (default: the "
+        "whole image)",
     )
     parser.add_argument(
-        "--all-of", action="store_true", help="the boxes are different things, all of them wanted"
+        "--all-of",
+        action="store_true",
+        help="the boxes are different things, and all of them are wanted",
     )
-    parser.add_argument("-k", type=int, default=10, metavar="K", help="how many images (10)")
     parser.add_argument(
-        "--min-size", type=float, default=0.0, metavar="N", help="least region in square pixels (0)"
+        "-k", type=int, default=10, metavar="K", help="how many images to return (default: 10)"
     )
-    parser.add_argument("--images", metavar="PATTERN", help="only images whose path matches it")
-    parser.add_argument("--draw", type=Path, metavar="PNG", help="a picture of what was found")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="a page that stands alone")
+    parser.add_argument(
+        "--min-size",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="smallest region, in square pixels (default: 0)",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="PATTERN",
+        help="search only images whose path matches, such as '*/2024/*'",
+    )
+    parser.add_argument("--draw", type=Path, metavar="PNG", help="write a picture of the results")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write the results as one self-contained HTML page",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the command. Returns 0, also where nothing was found."""
-    from claid_ext.index import InstanceIndex, Query, report
+    """Run the command. Returns 0, also if nothing was found."""
+    from claid_ext.search import InstanceIndex, Query, report
 
     query = Query(args.query, args.box, all_of=args.all_of)
     with InstanceIndex.open(args.index, device=args.device) as index:

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -25,12 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from claid_ext.blocks import pack, unpack
+from claid_ext.errors import DamagedRecordError
+
 __all__ = [
     "MAP_DIM",
     "SUBSPACES",
     "VECTOR_UNIT",
     "Basis",
-    "BasisError",
     "LayerBasis",
     "decode_vectors",
     "default_dims",
@@ -58,15 +58,11 @@ CELLS_A_CENTROID = 256  # cells that k-means is trained on at most, likewise
 
 VECTOR_UNIT = 254  # int8 steps that make length 1: step 1/254, components up to 1/2
 
-_MAGIC = b"CLAIDBAS"
+_MAGIC = b"CBAS"
 _VERSION = 1
-_HEAD = struct.Struct("<8sII")  # magic, version, length of the JSON behind it
-_DIGEST = 32  # bytes of SHA-256 at the end
+_READABLE = range(1, _VERSION + 1)
+_FINGERPRINT_BYTES = 32  # of SHA-256
 _SHIPPED = ("efficientnet_lite0",)
-
-
-class BasisError(ValueError):
-    """Bytes that are no basis, or a damaged one, or one of a version that is unknown here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,7 +163,7 @@ class Basis:
     Attributes
     ----------
     layers : of each layer, in the network's order.
-    network : SHA-256 of the weights whose cells these are, hexadecimal; "" where nobody said.
+    network : SHA-256 of the weights whose cells these are, hexadecimal; "" where it is not known.
     """
 
     layers: tuple[LayerBasis, ...]
@@ -218,48 +214,45 @@ class Basis:
         """SHA-256 of the bytes, hexadecimal: what codes and vectors were made with."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
 
+    def __getitem__(self, number: int) -> LayerBasis:
+        """Return that of one layer."""
+        return self.layers[number]
+
     def to_bytes(self) -> bytes:
-        """Return it as bytes: a head in JSON, little-endian arrays, SHA-256 of all of it."""
-        described = [
-            {"channels": its.channels, "axes": len(its.axes), "vector_dim": its.vector_dim}
-            for its in self.layers
-        ]
-        head = json.dumps({"network": self.network, "layers": described}, sort_keys=True).encode()
-        parts = [_HEAD.pack(_MAGIC, _VERSION, len(head)), head]
-        for layer in self.layers:
-            arrays = (layer.mean, layer.axes, layer.variances, layer.centroids)
-            parts += [np.ascontiguousarray(array, "<f4").tobytes() for array in arrays]
-        content = b"".join(parts)
-        return content + hashlib.sha256(content).digest()
+        """Return it as bytes, versioned and checksummed, the same on every machine."""
+        blocks: dict[str, NDArray[Any]] = {"network": np.frombuffer(self._network, np.uint8)}
+        for number, layer in enumerate(self.layers):
+            blocks |= {
+                f"mean {number}": layer.mean,
+                f"axes {number}": layer.axes,
+                f"variances {number}": layer.variances,
+                f"centroids {number}": layer.centroids,
+                f"vector_dim {number}": np.array(layer.vector_dim, np.int32),
+            }
+        return pack(_MAGIC, _VERSION, blocks)
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> Basis:
+    def from_bytes(cls, content: bytes, what: str = "the basis") -> Basis:
         """Read what `to_bytes` made.
 
         Raises
         ------
-        BasisError : it is something else, damaged, or of another version.
+        DamagedRecordError : it is something else, cut short, changed, or of another version.
         """
-        if content[: len(_MAGIC)] != _MAGIC or len(content) < _HEAD.size + _DIGEST:
-            raise BasisError("this is no basis: it does not begin as one")
-        _, version, length = _HEAD.unpack_from(content)
-        if version != _VERSION:
-            raise BasisError(f"a basis of version {version}, only {_VERSION} is known here")
-        body, digest = content[:-_DIGEST], content[-_DIGEST:]
-        if hashlib.sha256(body).digest() != digest:
-            raise BasisError("the basis is damaged: its checksum does not fit")
+        blocks = unpack(_MAGIC, _READABLE, content, what)
         try:
-            head = json.loads(body[_HEAD.size : _HEAD.size + length])
-            layers, start = [], _HEAD.size + length
-            for its in head["layers"]:
-                layer, start = _read_layer(body, start, its)
-                layers.append(layer)
-            basis = cls(tuple(layers), head["network"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise BasisError(f"the basis is damaged: {error}") from error
-        if start != len(body):
-            raise BasisError(f"the basis is damaged: {len(body) - start} bytes too many")
-        return basis
+            network = blocks.pop("network").tobytes().hex()
+            layers = [_read_layer(blocks, number) for number in range(len(blocks) // 5)]
+        except (KeyError, ValueError, TypeError) as error:
+            raise DamagedRecordError(f"{what} is damaged: {error}") from None
+        return cls(tuple(layers), network)
+
+    @property
+    def _network(self) -> bytes:
+        digest = bytes.fromhex(self.network)
+        if len(digest) not in {0, _FINGERPRINT_BYTES}:
+            raise ValueError(f"network must be a SHA-256 in hexadecimal, got {self.network!r}")
+        return digest
 
 
 def default_dims(channels: Sequence[int]) -> tuple[int, ...]:
@@ -281,10 +274,10 @@ def unit(rows: ArrayLike) -> FloatArray:
 def encode_vectors(vectors: ArrayLike) -> NDArray[np.int8]:
     """Code unit vectors (..., D) as int8: each component times 254, rounded.
 
-    One step for all vectors, so that the inner products of codes are, divided by 254, those of the
-    decoded vectors: faiss's `ScalarQuantizer.QT_8bit_direct_signed` holds the very bytes and
-    ranks exactly. A vector with a component over 1/2, which whitened ones hardly have, is shortened
-    to fit, so that its direction stays.
+    One step for all, and no scale to store beside them: what a code stands for is its direction
+    (`decode_vectors`). Since all codes are about 254 long, to within 1 %, faiss may rank the very
+    bytes by inner product (`ScalarQuantizer.QT_8bit_direct_signed`). A vector with a component over
+    1/2, which whitened ones hardly have, is shortened to fit: its direction stays.
     """
     given = np.asarray(vectors, np.float32)
     largest = np.iinfo(np.int8).max
@@ -294,7 +287,7 @@ def encode_vectors(vectors: ArrayLike) -> NDArray[np.int8]:
 
 
 def decode_vectors(codes: NDArray[np.int8]) -> FloatArray:
-    """Return what codes (..., D) of `encode_vectors` stand for, float32 (..., D).
+    """Return what codes (..., D) of `encode_vectors` stand for: float32 (..., D), of length 1.
 
     Raises
     ------
@@ -302,8 +295,7 @@ def decode_vectors(codes: NDArray[np.int8]) -> FloatArray:
     """
     if codes.dtype != np.int8:
         raise TypeError(f"codes of vectors must be int8, got {codes.dtype}")
-    decoded: FloatArray = codes.astype(np.float32) / np.float32(VECTOR_UNIT)
-    return decoded
+    return unit(codes)
 
 
 def shipped_basis(network: str) -> Basis | None:
@@ -390,18 +382,18 @@ def _nearest(cells: FloatArray, centroids: FloatArray) -> NDArray[np.uint8]:
     return codes
 
 
-def _read_layer(body: bytes, start: int, its: dict[str, Any]) -> tuple[LayerBasis, int]:
-    channels, count, vector_dim = int(its["channels"]), int(its["axes"]), int(its["vector_dim"])
-    if not (1 <= vector_dim <= count <= channels):
-        raise ValueError(f"{count} axes of {channels} channels for {vector_dim} dimensions")
-    arrays = []
-    shapes = ((channels,), (count, channels), (count,), (SUBSPACES, CENTROIDS, SUBSPACE_DIM))
-    for shape in shapes:
-        flat = np.frombuffer(body, "<f4", int(np.prod(shape)), start)
-        arrays.append(flat.reshape(shape).astype(np.float32))
-        start += flat.nbytes
-    mean, axes, variances, centroids = arrays
-    return LayerBasis(mean, axes, variances, vector_dim, centroids), start
+def _read_layer(blocks: dict[str, NDArray[Any]], number: int) -> LayerBasis:
+    mean, axes, variances, centroids = (
+        np.asarray(blocks[f"{name} {number}"], np.float32)
+        for name in ("mean", "axes", "variances", "centroids")
+    )
+    vector_dim = int(blocks[f"vector_dim {number}"])
+    shapes = (mean.shape, axes.shape, variances.shape, centroids.shape)
+    count, channels = axes.shape
+    wanted = ((channels,), (count, channels), (count,), (SUBSPACES, CENTROIDS, SUBSPACE_DIM))
+    if shapes != wanted or not 1 <= vector_dim <= count <= channels:
+        raise ValueError(f"arrays of {shapes} for {vector_dim} dimensions")
+    return LayerBasis(mean, axes, variances, vector_dim, centroids)
 
 
 def _import_faiss() -> Any:

@@ -19,6 +19,7 @@ Box = tuple[float, float, float, float]
 def padded_pixels(
     image: Image.Image,
     size: tuple[int, int],
+    *,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     multiple: int,

@@ -13,6 +13,7 @@ from torch import nn
 from claid_ext.descriptors.basis import Basis, unit
 from claid_ext.descriptors.inputs import padded_pixels
 from claid_ext.descriptors.pooling import FeatureMap, pool_regions
+from claid_ext.record import CellMap
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork
 
 __all__ = [
-    "CodedMap",
     "View",
-    "coded_maps",
+    "cell_maps",
     "photo_maps",
     "projected_cells",
     "region_vectors",
@@ -39,18 +39,6 @@ class View(NamedTuple):
     image: Image.Image
     box: tuple[float, float, float, float]
     size: tuple[int, int]
-
-
-class CodedMap(NamedTuple):
-    """One layer's map of a photo as it is kept.
-
-    `cells` is uint8 (h, w, 16), codes of the layer's basis; without one float16 (h, w, C), each
-    cell of length 1. `cell_size` is the (height, width) of a cell in the photo's pixels; the last
-    row and column may reach beyond the photo.
-    """
-
-    cells: NDArray[np.uint8] | NDArray[np.float16]
-    cell_size: tuple[float, float]
 
 
 def view_maps(
@@ -131,31 +119,41 @@ def region_vectors(
     parts = []
     for number, one in enumerate(maps):
         cells = _cells(one)
-        made = unit(cells) if basis is None else basis.layers[number].whiten(cells)
+        made = unit(cells) if basis is None else basis[number].whiten(cells)
         values = torch.from_numpy(made).permute(2, 0, 1)
         pooled = pool_regions(FeatureMap(values, one.extent), given, None, None, "mean")
         parts.append(nn.functional.normalize(pooled).numpy())
     return unit(np.concatenate(parts, axis=1))
 
 
-def coded_maps(maps: Sequence[FeatureMap], basis: Basis | None = None) -> list[CodedMap]:
-    """Bring a photo's maps to the form in which they are kept; see `CodedMap`.
+def cell_maps(
+    maps: Sequence[FeatureMap], layers: Sequence[str], basis: Basis | None = None
+) -> tuple[CellMap, ...]:
+    """Bring a photo's maps to the form in which a record keeps them.
+
+    With a basis these are its codes, uint8 (h, w, 16); without one the cells themselves, float16
+    (h, w, C), each of length 1. The last row and column of cells may reach beyond the photo.
+
+    Parameters
+    ----------
+    maps : of each layer, as `photo_maps` gives them.
+    layers : their names, each another.
+    basis : of the network; None for none.
 
     Raises
     ------
-    ValueError : the basis is for another number of layers or channels.
+    ValueError : not one name a map, or the basis is for another number of layers or channels.
     """
     _check_layers(maps, basis)
+    if len(layers) != len(maps) or len(set(layers)) != len(maps):
+        raise ValueError(f"layers must be {len(maps)} names, each another, got {list(layers)}")
     kept = []
-    for number, one in enumerate(maps):
+    for number, (name, one) in enumerate(zip(layers, maps, strict=True)):
         cells = _cells(one)
-        height, width = cells.shape[:2]
-        cell_size = (one.extent[0] / height, one.extent[1] / width)
-        if basis is None:
-            kept.append(CodedMap(unit(cells).astype(np.float16), cell_size))
-        else:
-            kept.append(CodedMap(basis.layers[number].encode(cells), cell_size))
-    return kept
+        values = unit(cells).astype(np.float16) if basis is None else basis[number].encode(cells)
+        cell = (one.extent[0] / cells.shape[0], one.extent[1] / cells.shape[1])
+        kept.append(CellMap(name, values, cell))
+    return tuple(kept)
 
 
 def projected_cells(
@@ -167,14 +165,19 @@ def projected_cells(
     """
     _check_layers(maps, basis)
     return [
-        unit(_cells(one)) if basis is None else basis.layers[number].project(_cells(one))
+        unit(_cells(one)) if basis is None else basis[number].project(_cells(one))
         for number, one in enumerate(maps)
     ]
 
 
 def _pixels(network: ConvNetwork | TokenNetwork, view: View) -> torch.Tensor:
     return padded_pixels(
-        view.image, view.size, network.mean, network.std, network.multiple, view.box
+        view.image,
+        view.size,
+        mean=network.mean,
+        std=network.std,
+        multiple=network.multiple,
+        box=view.box,
     )
 
 

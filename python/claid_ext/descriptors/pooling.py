@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["POOLINGS", "FeatureMap", "cell_cover", "pool_regions"]
+from claid_ext.choices import POOLINGS
 
-POOLINGS = ("mean", "max", "gem", "mask", "cells")
+__all__ = ["POOLINGS", "FeatureMap", "cell_cover", "pool_regions"]
 
 ROI_BINS = 7  # a side, as detectors use it (Mask R-CNN, arXiv 1703.06870)
 ROI_SAMPLES = 2  # a side of each bin, likewise

@@ -48,7 +48,7 @@ class RegionDescriptor:
         weights: str | Path | None = None,
         pooling: str | None = None,
         layer: str | Sequence[str] | None = None,
-        levels: int | None = None,
+        octaves: int | None = None,
         device: str | torch.device | None = None,
         batch_size: int = 8,
     ) -> None:
@@ -69,8 +69,8 @@ class RegionDescriptor:
             with the last one's mean; None for what suits the network (`default_pooling`).
         layer : one of timm's stages, such as "layer3", or several: each is pooled and normalised,
             then they are joined. None for the network's default.
-        levels : of a pyramid of images, each twice as large as the one before, all of which go
-            through the network; smaller regions are seen on larger ones (`ConvNetwork.level_of`).
+        octaves : of a pyramid of the image, each twice as large as the one before, all of which go
+            through the network; smaller regions are seen on larger ones (`ConvNetwork.octave_of`).
             None for what suits the network: 2 for "efficientnet_lite0", else 1.
         device : where the network runs; None for CUDA where there is a device, else the CPU.
         batch_size : how many images of one size go through it together.
@@ -83,12 +83,12 @@ class RegionDescriptor:
         pooling = default_pooling(backbone) if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
-        if levels is not None and (isinstance(levels, bool) or levels not in range(1, 5)):
-            raise ValueError(f"levels must be from 1 to 4 or None, got {levels!r}")
+        if octaves is not None and (isinstance(octaves, bool) or octaves not in range(1, 5)):
+            raise ValueError(f"octaves must be from 1 to 4 or None, got {octaves!r}")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         layers = (layer,) if isinstance(layer, str) else layer
-        self.network = _network(backbone, weights, layers, device, levels)
+        self.network = _network(backbone, weights, layers, device, octaves)
         self.pooling = pooling
         self.batch_size = batch_size
         self._source = backbone if isinstance(backbone, str) else None
@@ -139,11 +139,13 @@ class RegionDescriptor:
         pictures = [as_image(images[i]) for i in others]
         for i, picture in zip(others, pictures, strict=True):
             _check_size(picture, regions[i])
-        level_of = [self.network.level_of(regions[i].boxes, regions[i].image_size) for i in others]
+        octave_of = [
+            self.network.octave_of(regions[i].boxes, regions[i].image_size) for i in others
+        ]
         # A photo without regions goes through the network too, to know a vector's length.
-        wanted = [set(levels.tolist()) or {0} for levels in level_of]
-        for number, level, maps in self.network.maps(pictures, wanted, self.batch_size):
-            i, rows = others[number], np.flatnonzero(level_of[number] == level)
+        wanted = [set(octaves.tolist()) or {0} for octaves in octave_of]
+        for number, octave, maps in self.network.maps(pictures, wanted, self.batch_size):
+            i, rows = others[number], np.flatnonzero(octave_of[number] == octave)
             pooled, into = self._pool(maps, regions[i], rows), vectors[i]
             if into is None:
                 into = vectors[i] = np.empty((len(regions[i]), pooled.shape[1]), np.float32)
@@ -157,26 +159,33 @@ class RegionDescriptor:
         return {
             "name": self.network.name,
             "layers": list(self.network.layers),
-            "levels": self.network.levels,
+            "octaves": self.network.octaves,
             "pooling": self.pooling,
             "dim": self.dim,
             "weights": self._checksum,
         }
 
     def recipe(self) -> dict[str, Any] | None:
-        """Return the arguments that make this descriptor again; None for one made of a module."""
+        """Return how to make this descriptor again; None for one made of a module."""
         if isinstance(self.network, TokenNetwork):
-            loaded = self.network.backbone.recipe()
-            network = loaded and {**loaded, "backbone": f"{_TOKENS}{loaded['backbone']}"}
-        elif self._source is not None:
-            network = {"backbone": self._source, "weights": self._weights}
-        else:
-            network = None
-        if network is None:
+            backbone = self.network.backbone.recipe()
+            return backbone and {
+                "recipe": "tokens",
+                "version": 1,
+                "backbone": backbone,
+                "pooling": self.pooling,
+            }
+        if self._source is None:
             return None
-        if isinstance(self.network, ConvNetwork):
-            network |= {"layer": list(self.network.layers), "levels": self.network.levels}
-        return {**network, "pooling": self.pooling}
+        return {
+            "recipe": "network",
+            "version": 1,
+            "name": self._source,
+            "weights": self._weights,
+            "layers": list(self.network.layers),
+            "octaves": self.network.octaves,
+            "pooling": self.pooling,
+        }
 
     def _reuses_tokens(self, regions: Regions) -> bool:
         return isinstance(self.network, TokenNetwork) and regions.tokens is not None
@@ -185,7 +194,7 @@ class RegionDescriptor:
     def _pool(
         self, maps: list[FeatureMap], regions: Regions, some: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Pool some regions, int64 (n,), on one level; float32 (n, dim)."""
+        """Pool some regions, int64 (n,), on one octave; float32 (n, dim)."""
         masks = None if regions.masks is None else regions.masks[some]
         pooled = []
         for number, one in enumerate(maps, start=1):
@@ -203,7 +212,7 @@ def _network(
     weights: str | Path | None,
     layers: Sequence[str] | None,
     device: str | torch.device | None,
-    levels: int | None,
+    octaves: int | None,
 ) -> ConvNetwork | TokenNetwork:
     if isinstance(backbone, str) and backbone == "tokens":
         raise ValueError(
@@ -211,16 +220,16 @@ def _network(
         )
     tokens = isinstance(backbone, str) and (backbone in BACKBONES or backbone.startswith(_TOKENS))
     if isinstance(backbone, str) and not tokens:
-        return timm_network(backbone, weights, layers, device, levels)
+        return timm_network(backbone, weights, layers, device, octaves)
     if layers is not None:
         raise ValueError(f"layer is for networks with names in timm, got {layers!r}")
     if weights is not None and not tokens:
         raise ValueError("weights are for a network given by name, this one has its own")
     if isinstance(backbone, nn.Module):
         name = f"module:{type(backbone).__name__}"
-        return ConvNetwork(backbone, name=name, levels=levels or 1, device=device)
-    if levels not in (None, 1):
-        raise ValueError(f"levels is not for the tokens of a backbone, got {levels}")
+        return ConvNetwork(backbone, name=name, octaves=octaves or 1, device=device)
+    if octaves not in (None, 1):
+        raise ValueError(f"octaves is not for the tokens of a backbone, got {octaves}")
     if isinstance(backbone, str):
         name = backbone.removeprefix(_TOKENS)
         return TokenNetwork(load_backbone(name, weights=weights, device=device))

@@ -1,4 +1,4 @@
-"""Measure a setup on a set: make its index, ask its queries, score the answers."""
+"""Measure a setup on a set: build its index, run its queries, score the answers."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class KeepDummies:
 class Measurer:
     """Measures setups on sets; call it with both.
 
-    work: the folder where indexes are kept, one each for a set under a setup. A run that was
-    stopped goes on there, and what is there is not made again.
+    work: the folder of the indexes, one for each set and setup. An interrupted run resumes there,
+    and images that are indexed already are not processed again.
     """
 
     work: Path
@@ -67,10 +67,10 @@ class Measurer:
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __call__(self, search_set: SearchSet, setup: Setup) -> Measurement:
-        """Make or complete the index of the set, ask all of its queries, score the answers.
+        """Build or complete the index of the set, run all of its queries, score the answers.
 
-        Times are of a few images and queries, one at a time, after one to warm up: they do not
-        hang on what a former run had done already.
+        Times are taken on a few images and queries, one at a time after a warm-up, so they do not
+        depend on how much of the index an earlier run had built.
         """
         from claid_ext.evaluation.ranking import count_vectors, rank_everything
         from claid_ext.index import Query
@@ -107,7 +107,7 @@ class Measurer:
         )
 
     def _load(self, setup: Setup) -> tuple[Any, RegionDescriptor]:
-        """Make the networks of a setup, or keep those of the one before that are the same."""
+        """Load the networks of a setup, keeping those that the setup before used too."""
         tokens = setup.descriptor == "tokens"
         detector: Any = None
         if setup.regions == "detect":
@@ -132,7 +132,7 @@ class Measurer:
 
 
 _FIELDS = {
-    "detector": ("backbone", "weights", "device", "detect", "dummies"),
+    "detector": ("backbone", "weights", "device", "batch_size", "detect", "dummies"),
     "descriptor": (
         "descriptor",
         "descriptor_weights",
@@ -153,6 +153,7 @@ def _detector(setup: Setup, keep_features: bool) -> Any:
         setup.backbone,
         weights=setup.weights,
         device=setup.device,
+        batch_size=setup.batch_size,
         keep_features=keep_features,
         **setup.detect,
     )

@@ -1,4 +1,4 @@
-"""What is measured: where regions come from, how they are described, and what came of it."""
+"""What is measured: where regions come from, how they are described, and the results."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ __all__ = ["Measure", "Measurement", "Setup"]
 class Setup:
     """One configuration of detector, descriptor and index; the defaults are the paper's.
 
-    regions: a name of `claid_ext.regions.REGION_SOURCES`. backbone, weights: of the detector.
+    regions: a name of `claid_ext.choices.REGION_SOURCES`. backbone, weights: of the detector.
     scales: of the detector, None for what suits its backbone. descriptor, descriptor_weights,
     pooling, layer, levels: of the descriptor; the descriptor "tokens" is the detector's own
-    network. pca: dimensions of the index's whitening, None for none. detect:
-    options of `claid_ext.detect` that differ from the backbone's own. dummies: whether dummy
-    regions get a vector too.
+    network. device: of both networks. batch_size: of the detector, None for its default. pca:
+    dimensions of the index's whitening, None for none. detect: options of `claid_ext.detect` that
+    differ from the backbone's own. dummies: whether dummy regions get a vector too.
     """
 
     regions: str = "detect"
@@ -36,18 +36,20 @@ class Setup:
     layer: tuple[str, ...] | None = None
     levels: int | None = None
     device: str | None = None
+    batch_size: int | None = None
     pca: int | None = None
     detect: Mapping[str, Any] = field(default_factory=dict)
     dummies: bool = False
 
     def but(self, **changes: Any) -> Setup:
-        """The same with some fields changed."""
+        """Return a copy with some fields changed."""
         return replace(self, **changes)
 
     def folder_name(self, set_name: str) -> str:
-        """A folder name of its own for the index of a set under this setup, the same every time."""
+        """Name the index folder of a set under this setup: equal setups give equal names."""
         fields = {**asdict(self), "detect": dict(self.detect)}
-        del fields["device"]
+        del fields["device"], fields["batch_size"]  # where and how it is computed, not what
+        fields["detect"].pop("threads", None)
         if self.regions != "detect":  # rivals have no detector, unless it describes
             fields["detect"], fields["scales"] = {}, None
             if self.descriptor != "tokens":
@@ -59,10 +61,10 @@ class Setup:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a setup on a set.
+    """The results of one setup on one set.
 
     scores: as `score` gives them. features: vectors in the index. images: images in it.
-    milliseconds: by stage; an image for those that make the index, a query for the search.
+    milliseconds: by stage; per image while the index is built, per query while it is searched.
     unreadable: images of the set that could not be read, and so cannot be found.
     """
 
@@ -74,7 +76,7 @@ class Measurement:
 
     @property
     def features_per_image(self) -> float:
-        """Mean number of vectors an image."""
+        """Mean number of vectors per image."""
         return self.features / self.images if self.images else float("nan")
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.index.vectors import import_faiss
+from claid_ext.blocks import pack, unpack
+from claid_ext.index.base import import_faiss, sample_vectors
+from claid_ext.index.store import Store
+from claid_ext.record import ImageRecord
 
-__all__ = ["LEAST_ROWS_A_DIM", "WHITENING_ROWS", "Whitening"]
+__all__ = ["WHITENING_ROWS", "Whitening", "fit_whitening"]
 
 LEAST_ROWS_A_DIM = 4  # vectors for each dimension kept, below which nothing is fitted
 WHITENING_ROWS = 65_536  # vectors it is fitted on at most: 32 for each of 2048 dimensions
@@ -42,14 +44,27 @@ class Whitening:
         unit: NDArray[np.float32] = whitened / np.maximum(length, np.finfo(np.float32).tiny)
         return unit
 
+    def applied(self, record: ImageRecord) -> ImageRecord:
+        """Return a record with its vectors whitened."""
+        return replace(record, vectors=self(record.unit_vectors))
+
     def to_bytes(self) -> bytes:
-        """Return it as the bytes of an npz file."""
-        file = io.BytesIO()
-        np.savez(file, matrix=self.matrix, offset=self.offset)
-        return file.getvalue()
+        """Return it as bytes, versioned and checksummed."""
+        return pack(b"CWHI", 1, {"matrix": self.matrix, "offset": self.offset})
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Whitening:
-        """Read what `to_bytes` made."""
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return cls(file["matrix"], file["offset"])
+        """Read what `to_bytes` made. Raises DamagedRecordError where that has been changed."""
+        blocks = unpack(b"CWHI", range(1, 2), content, "the index's whitening")
+        return cls(blocks["matrix"], blocks["offset"])
+
+
+def fit_whitening(store: Store, dim: int) -> None:
+    """Fit the whitening to a store's vectors and apply it to all, if there are enough of them."""
+    with store.reading() as view:
+        if view.table.counts.sum() < LEAST_ROWS_A_DIM * dim:
+            return
+        whitening = Whitening.fit(sample_vectors(view, WHITENING_ROWS), dim)
+        ids = view.table.ids
+        records = [(image, whitening.applied(record)) for image, record in view.records(ids)]
+    store.recode(iter(records), {"whitening": whitening.to_bytes()})

@@ -26,6 +26,7 @@ Box = tuple[float, float, float, float]
 SIDES = (24, 34, 48, 68, 96, 136, 192, 272)  # pixels: square roots of the box's area
 VECTOR_SIDES = (48, 96, 192)  # whose mean the vector has beside the native one
 CELL_SIDES = (34, 68, 136)  # whose cells are in G beside the native ones
+MOST_MARGIN = 272  # pixels: what a square box has at the largest of these sizes
 MOST_ENLARGED = 4.0  # times the box's own size
 PARTS = 3  # a side
 MOST_CELLS = 150  # in G, of each size
@@ -64,9 +65,10 @@ def query_templates(
 ) -> list[Templates]:
     """Make the templates of each box of a query.
 
-    The box is cut out with a margin of its longer side all around, as far as the image goes, and
-    resized so that the square root of its area is each of `SIDES` (never enlarged more than 4
-    times), and once so that it has the size at which the image itself would be kept.
+    The box is cut out with a margin of its longer side all around (at most 272 of the network's
+    pixels, which bounds the cost of long boxes), as far as the image goes. It is resized so that
+    the square root of its area is each of `SIDES` (never enlarged more than 4 times), and once so
+    that it has the size at which the image itself would be kept.
 
     Parameters
     ----------
@@ -104,25 +106,23 @@ def _views(
     network: ConvNetwork | TokenNetwork, image: Image.Image, box: NDArray[np.float64]
 ) -> tuple[list[View], list[float]]:
     """Views of a box, native first, then by rising size; and the box's side in each."""
-    crop = _with_margin(box, image.size)
     kept = network.map_size((image.height, image.width))
     own = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
+    longer = float(max(box[2] - box[0], box[3] - box[1]))
     # Sizes over the most enlarged one become that one, once.
     scales = sorted({min(side / own, MOST_ENLARGED) for side in SIDES})
+    as_kept = (kept[0] / image.height, kept[1] / image.width, longer)
     views, sides = [], []
-    for y, x in [
-        (kept[0] / image.height, kept[1] / image.width),
-        *((scale, scale) for scale in scales),
-    ]:
+    for y, x, margin in [as_kept, *((s, s, min(longer, MOST_MARGIN / s)) for s in scales)]:
+        crop = _with_margin(box, margin, image.size)
         height, width = (crop[3] - crop[1]) * y, (crop[2] - crop[0]) * x
         views.append(View(image, crop, (max(1, round(height)), max(1, round(width)))))
         sides.append(own * float(np.sqrt(x * y)))
     return views, sides
 
 
-def _with_margin(box: NDArray[np.float64], size: tuple[int, int]) -> Box:
-    """Return a box with its longer side added all around, in whole pixels of the image."""
-    margin = max(box[2] - box[0], box[3] - box[1])
+def _with_margin(box: NDArray[np.float64], margin: float, size: tuple[int, int]) -> Box:
+    """Return a box with a margin all around, in whole pixels of the image."""
     x0, y0 = np.floor(np.maximum(box[:2] - margin, 0)).tolist()
     x1, y1 = np.ceil(np.minimum(box[2:] + margin, size)).tolist()
     return x0, y0, x1, y1

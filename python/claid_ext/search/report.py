@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from claid_ext.errors import UnreadableImageError
 from claid_ext.images import as_image
-from claid_ext.index.query import Hit, Query, query_boxes
+from claid_ext.search.query import Hit, Query, query_boxes
 
 __all__ = ["contact_sheet", "html_report"]
 

@@ -1,36 +1,40 @@
-"""`InstanceIndex`: a folder of regions and their vectors, to find a thing again."""
+"""`InstanceIndex`: a folder of photos by their regions, to find a thing again."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.images import as_image
-from claid_ext.index import adding, manifest
+from claid_ext.images import read_photo
+from claid_ext.index import manifest
+from claid_ext.index.embedded import EmbeddedStore
 from claid_ext.index.lock import writer_lock
-from claid_ext.index.networks import Networks, index_source
-from claid_ext.index.paths import ImageFilter, absolute, file_state, matching
-from claid_ext.index.query import AddReport, Hit, Query, as_query, is_one_query, query_boxes
-from claid_ext.index.search import Scope, as_hits, rank_images
-from claid_ext.index.snapshot import Snapshot
-from claid_ext.index.store import Store
-from claid_ext.index.vectors import check_vectors, renew_base
-from claid_ext.index.whitening import WHITENING_ROWS, Whitening
-from claid_ext.regions import Regions, RegionSource
+from claid_ext.index.paths import ImageFilter, absolute, file_state
+from claid_ext.index.ranking import VectorQuery
+from claid_ext.index.store import Entry
+from claid_ext.index.whitening import WHITENING_ROWS, Whitening, fit_whitening
+from claid_ext.record import ImageRecord, check_vectors
+from claid_ext.regions import Regions, RegionSource, region_source
+from claid_ext.search.adding import AddReport, describe_files
+from claid_ext.search.finding import find
+from claid_ext.search.options import new_options, source_of
+from claid_ext.search.query import Hit, Query, as_query, is_one_query, query_boxes
+from claid_ext.search.recipes import DEFAULT_RUNNING, Networks, Running
 
 if TYPE_CHECKING:
     import torch
 
-    from claid_ext.descriptors import RegionDescriptor
+    from claid_ext.describing import Descriptor
     from claid_ext.detector import Detector
 
 __all__ = ["InstanceIndex"]
+
+ROWS_A_COMMIT = 4096  # of vectors that are known already; 32 MiB of 2048 dimensions
 
 
 class InstanceIndex:
@@ -43,18 +47,17 @@ class InstanceIndex:
     ----------
     path : the folder.
     manifest : every option it was made with.
+    store : where the records are.
     """
 
     def __init__(
-        self, path: Path, store: Store, stored: dict[str, Any], networks: Networks
+        self, path: Path, store: EmbeddedStore, stored: dict[str, Any], networks: Networks
     ) -> None:
         """For `create` and `open`."""
         self.path = path
         self.manifest = stored
-        self._store = store
+        self.store = store
         self._networks = networks
-        self._snapshot: Snapshot | None = None
-        self._version = -1
         self._fitted: Whitening | None = None
 
     @classmethod
@@ -62,9 +65,9 @@ class InstanceIndex:
         cls,
         path: str | os.PathLike[str],
         *,
-        descriptor: RegionDescriptor,
+        descriptor: Descriptor,
         detector: Detector | None = None,
-        regions: str = "detect",
+        regions: str | RegionSource = "detect",
         scales: Sequence[float] | None = None,
         factory: str = "Flat",
         pca: int | None = None,
@@ -76,12 +79,12 @@ class InstanceIndex:
         ----------
         path : the folder.
         descriptor : gives the vectors.
-        detector, regions : give the regions, as `region_source`.
-        scales : at which the detector looks; None for those that suit its backbone.
+        regions, detector, scales : give the regions, as `claid_ext.regions.region_source`; or a
+            RegionSource alone.
         factory : faiss's description of the index. Other than "Flat", it is used from the moment
             there are enough vectors to train it; until then all are compared.
         pca : dimensions to keep of a PCA-whitening, fitted on the index when it holds 65,536
-            vectors, or at the end of an `add` after which it holds 4 a dimension; None for none.
+            vectors, or at the end of an `add` after which it holds 4 per dimension; None for none.
         probes : cells that an inverted file ("IVF...") looks into for a query.
 
         Raises
@@ -90,24 +93,24 @@ class InstanceIndex:
         ValueError : a wrong option.
         """
         path = Path(path)
-        source = index_source(regions, detector, scales)
-        options = manifest.options(source, descriptor, factory, pca, probes)
+        source = source_of(regions, detector, scales)
+        options = new_options(source, descriptor, factory, pca, probes)
         path.mkdir(parents=True, exist_ok=True)
         with writer_lock(path):
             manifest.clear_leftovers(path)
-            store = Store(path, create=True)
+            dim = options["descriptor"]["dim"]
+            EmbeddedStore(path, dim=dim).close()
             manifest.write_manifest(path, options)
-        stored = manifest.read_manifest(path)
-        networks = Networks(path, stored, source=source, descriptor=descriptor)
-        return cls(path, store, stored, networks)
+        return cls._opened(path, source=source, descriptor=descriptor)
 
     @classmethod
     def open(
         cls,
         path: str | os.PathLike[str],
         *,
-        descriptor: RegionDescriptor | None = None,
+        descriptor: Descriptor | None = None,
         detector: Detector | None = None,
+        regions: RegionSource | None = None,
         scales: Sequence[float] | None = None,
         device: str | torch.device | None = None,
     ) -> InstanceIndex:
@@ -116,9 +119,9 @@ class InstanceIndex:
         Parameters
         ----------
         path : the folder.
-        descriptor, detector : those it was made with; None to make them again, when they are first
-            needed, from what the manifest says.
-        scales : those it was made with, None to take the manifest's.
+        descriptor, detector, regions : those it was made with; None to make them again, when they
+            are first needed, from what the manifest says.
+        scales : of the detector, those it was made with; None to take the manifest's.
         device : where to make them.
 
         Raises
@@ -128,15 +131,68 @@ class InstanceIndex:
         """
         path = Path(path)
         stored = manifest.read_manifest(path)
-        networks = Networks.given(
-            path, stored, detector=detector, scales=scales, descriptor=descriptor, device=device
+        made = stored["regions"]
+        its_scales = sorted(map(float, made.get("scales", ())))
+        if scales is not None and sorted(map(float, scales)) != its_scales:
+            manifest.check_same(path, its_scales, sorted(scales), "scales")
+        if detector is not None:
+            regions = region_source(
+                "detect", detector, its_scales or None, with_dummies=made.get("with_dummies", False)
+            )
+        return cls._opened(
+            path, source=regions, descriptor=descriptor, running=Running(device=device)
         )
-        return cls(path, Store(path), stored, networks)
+
+    @classmethod
+    def open_or_create(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        descriptor: Descriptor | None = None,
+        regions: RegionSource | None = None,
+        factory: str | None = None,
+        pca: int | None = None,
+        probes: int | None = None,
+        running: Running = DEFAULT_RUNNING,
+    ) -> InstanceIndex:
+        """Open an index with the options it has, or make one where there is none.
+
+        Parameters
+        ----------
+        path : the folder.
+        descriptor, regions, factory, pca, probes : as `create`. None is the index's own; of a new
+            one, the default of `create`.
+        running : where and how what the manifest says is to run.
+
+        Raises
+        ------
+        InvalidIndexError : the folder is an index of another version, or damaged.
+        IndexMismatchError : the index has other options; names each of them.
+        ValueError : no descriptor or regions where there is no index yet, or a wrong option.
+        """
+        path = Path(path)
+        given = {"factory": factory, "pca": pca, "probes": probes}
+        asked: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
+        if not manifest.has_manifest(path):
+            if descriptor is None or regions is None:
+                raise ValueError(f"{path} is no index yet: a new one needs regions and descriptor")
+            return cls.create(path, descriptor=descriptor, regions=regions, **asked)
+        stored = manifest.read_manifest(path)
+        parts = {"regions": regions, "descriptor": descriptor}
+        asked |= {name: part.manifest() for name, part in parts.items() if part is not None}
+        manifest.check_same(path, {name: stored[name] for name in asked}, asked, "")
+        return cls._opened(path, source=regions, descriptor=descriptor, running=running)
+
+    @classmethod
+    def _opened(cls, path: Path, **networks: Any) -> InstanceIndex:
+        stored = manifest.read_manifest(path)
+        ready = Networks(path, stored, **networks)
+        store = EmbeddedStore(path, factory=stored["factory"], probes=stored["probes"])
+        return cls(path, store, stored, ready)
 
     def close(self) -> None:
         """Close the files. The index cannot be used afterwards."""
-        self._snapshot = None
-        self._store.close()
+        self.store.close()
 
     def __enter__(self) -> InstanceIndex:
         """Return itself."""
@@ -148,42 +204,40 @@ class InstanceIndex:
 
     def __len__(self) -> int:
         """Return the number of images."""
-        with self._reading() as snapshot:
-            return len(snapshot.table.ids)
+        with self.store.reading() as view:
+            return len(view.table.ids)
 
     def __repr__(self) -> str:
         """Return its folder, images and vectors."""
-        with self._reading() as snapshot:
-            counts = snapshot.table.counts
+        with self.store.reading() as view:
+            counts = view.table.counts
         return f"InstanceIndex({str(self.path)!r}, {len(counts)} images, {counts.sum()} regions)"
 
     def __contains__(self, image: str | os.PathLike[str]) -> bool:
         """Whether it holds an image of this path."""
-        return self._store.holds(absolute(image))
+        return self.store.holds(absolute(image))
 
     @property
     def images(self) -> list[str]:
         """The paths of its images, in the order they were added."""
-        with self._reading() as snapshot:
-            table = snapshot.table
-        return [table.paths[i] for i in np.argsort(table.ids)]
+        with self.store.reading() as view:
+            return list(view.table.paths)
 
     @property
     def dim(self) -> int:
         """Length of its vectors as they are now; the whitening, once fitted, shortens them."""
-        dim: int = self.manifest["pca"] if self.whitening else self.manifest["descriptor"]["dim"]
-        return dim
+        return self.store.dim
 
     @property
     def whitening(self) -> Whitening | None:
         """What was fitted for `pca` when there were enough vectors; it never changes."""
         if self._fitted is None and self.manifest["pca"] is not None:
-            content = self._store.get("whitening")
+            content = self.store.get("whitening")
             self._fitted = Whitening.from_bytes(content) if content else None
         return self._fitted
 
     @property
-    def descriptor(self) -> RegionDescriptor:
+    def descriptor(self) -> Descriptor:
         """What describes queries; made when it is first asked for."""
         return self._networks.descriptor
 
@@ -219,13 +273,20 @@ class InstanceIndex:
         """
         if workers < 1 or batch_size < 1:
             raise ValueError(f"workers and batch_size must be at least 1: {workers}, {batch_size}")
-        with writer_lock(self.path):
-            paths = [absolute(image) for image in images]
-            known = self._store.file_states()
-            report = adding.add_images(
-                self, paths, known, workers=workers, batch_size=batch_size, progress=progress
+        report = AddReport()
+        with self.store.writing():
+            batches = describe_files(
+                self._networks.describer,
+                [absolute(image) for image in images],
+                self.store.file_states(),
+                report,
+                workers=workers,
+                batch_size=batch_size,
+                progress=progress,
             )
-            self._settle(grown=True)
+            for entries in batches:
+                self._put(entries)
+            self._settle()
         return report
 
     def add_described(
@@ -252,28 +313,35 @@ class InstanceIndex:
         ValueError : vectors of another shape, not finite, or of a length other than 1 or 0.
         OSError : the disk is full, or the folder not writable.
         """
-        with writer_lock(self.path):
-            added = 0
-            for batch in adding.in_batches(images, self.manifest["descriptor"]["dim"]):
-                self.put(batch)
-                added += len(batch)
-            self._settle(grown=True)
+        dim = self.manifest["descriptor"]["dim"]
+        added, batch = 0, list[Entry]()
+        with self.store.writing():
+            for image, regions, vectors in images:
+                path = absolute(image)
+                rows = check_vectors(f"the vectors of {path}", vectors, len(regions), dim)
+                record = ImageRecord(regions.without_pixels(), rows)
+                batch.append(Entry(path, record, file_state(path)))
+                added += 1
+                if sum(len(entry.record) for entry in batch) >= ROWS_A_COMMIT:
+                    self._put(batch)
+                    batch = []
+            self._put(batch)
+            self._settle()
         return added
 
-    def put(self, images: Sequence[tuple[str, Regions, NDArray[np.float32]]]) -> None:
-        """Add checked images in one transaction; the caller holds the writer's lock.
+    def _put(self, entries: list[Entry]) -> None:
+        """Store entries; the caller holds the writer's lock.
 
         The whitening is fitted as soon as there are as many vectors as it is ever fitted on, so
         that a long `add` need not keep all of them at their full length.
         """
         whitening = self.whitening
-        with self._store.transaction():
-            for path, regions, vectors in images:
-                stored = whitening(vectors) if whitening else vectors
-                self._store.add(path, regions, stored, file_state(path))
-        if self._store.get("rows") >= WHITENING_ROWS:
+        if whitening:
+            entries = [entry._replace(record=whitening.applied(entry.record)) for entry in entries]
+        if entries:
+            self.store.upsert(entries)
+        if self.store.get("rows") >= WHITENING_ROWS:
             self._fit_whitening()
-        self._snapshot = None
 
     def remove(self, image: str | os.PathLike[str]) -> None:
         """Remove an image.
@@ -283,10 +351,8 @@ class InstanceIndex:
         KeyError : it is not in the index.
         IndexLockedError : another process is writing.
         """
-        with writer_lock(self.path), self._store.transaction():
-            if not self._store.remove(absolute(image)):
-                raise KeyError(f"{image} is not in the index {self.path}")
-        self._snapshot = None
+        if not self.store.delete_images([absolute(image)]):
+            raise KeyError(f"{image} is not in the index {self.path}")
 
     def compact(self) -> None:
         """Give back what removed images took, and take all vectors into the faiss index.
@@ -295,22 +361,18 @@ class InstanceIndex:
         ------
         IndexLockedError : another process is writing.
         """
-        with writer_lock(self.path):
-            self._settle(grown=False)
-            self._store.vacuum()
+        with self.store.writing():
+            self._fit_whitening()
+            self.store.settle(whole=True)
 
-    def _settle(self, grown: bool) -> None:
-        """Fit the whitening if it is time, then take rows into the faiss index likewise."""
+    def _settle(self) -> None:
+        """Fit the whitening if it is time, then take vectors into the faiss index likewise."""
         self._fit_whitening()
-        renew_base(
-            self.path, self._store, self.dim, self.manifest["factory"], whole=not grown, grown=grown
-        )
-        self._snapshot = None
+        self.store.settle()
 
     def _fit_whitening(self) -> None:
-        pca = self.manifest["pca"]
-        if pca is not None and self.whitening is None:
-            adding.fit_whitening(self._store, self.manifest["descriptor"]["dim"], pca)
+        if self.manifest["pca"] is not None and self.whitening is None:
+            fit_whitening(self.store, self.manifest["pca"])
 
     def search(
         self,
@@ -348,12 +410,12 @@ class InstanceIndex:
 
     def describe(self, queries: Sequence[Query]) -> list[NDArray[np.float32]]:
         """Return the vectors of queries, float32 (B, D) each, before any whitening."""
-        pictures = [as_image(query.image) for query in queries]
-        regions = []
-        for query, picture in zip(queries, pictures, strict=True):
-            size = (picture.height, picture.width)
-            regions.append(Regions.of_boxes(size, query_boxes(query, size)))
-        return self.descriptor(pictures, regions) if pictures else []
+        photos = [read_photo(query.image) for query in queries]
+        regions = [
+            Regions.of_boxes(photo.size, query_boxes(query, photo.size))
+            for query, photo in zip(queries, photos, strict=True)
+        ]
+        return self.descriptor(photos, regions) if photos else []
 
     def search_vectors(
         self,
@@ -372,29 +434,10 @@ class InstanceIndex:
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, got {k}")
-        asked = [
-            (
-                check_vectors("a query's vectors", its, None, self.manifest["descriptor"]["dim"]),
-                all_of,
-            )
-            for its, all_of in queries
-        ]
-        with self._reading() as snapshot:
-            whitening = self.whitening
-            if whitening:
-                asked = [(whitening(its), all_of) for its, all_of in asked]
-            sizes = self._store.sizes(snapshot.table) if min_size > 0 else None
-            scope = Scope(matching(snapshot.table.paths, images), min_size, sizes)
-            rankings = rank_images(asked, k, self._store, snapshot, scope)
-            return as_hits(rankings, [all_of for _, all_of in asked], self._store, snapshot.table)
-
-    @contextmanager
-    def _reading(self) -> Iterator[Snapshot]:
-        """Hold the state of the index still; read it again if somebody has changed it."""
-        with self._store.reading():
-            version = self._store.version()
-            if self._snapshot is None or version != self._version:
-                probes = self.manifest["probes"]
-                self._snapshot = Snapshot(self.path, self._store, self.dim, probes)
-                self._version = version
-            yield self._snapshot
+        dim = self.manifest["descriptor"]["dim"]
+        whitening = self.whitening
+        asked = []
+        for vectors, all_of in queries:
+            its = check_vectors("a query's vectors", vectors, None, dim)
+            asked.append(VectorQuery(whitening(its) if whitening else its, all_of))
+        return find(self.store, asked, k, min_size=min_size, images=images)

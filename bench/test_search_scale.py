@@ -9,8 +9,8 @@ import pytest
 
 pytest.importorskip("faiss")
 
-from claid_ext.benchmarks.made_regions import MadeRegions
-from claid_ext.benchmarks.search_scale import Setting, measure, to_markdown
+from made_regions import MadeRegions
+from search_stages import Setting, measure, to_markdown
 
 
 def test_made_regions_are_the_same_again_and_things_are_alike():

@@ -1,4 +1,4 @@
-"""An index of many made vectors: time, space and memory of each stage, and whether it is right.
+"""An index of many synthetic vectors: time, space and memory of each stage, and whether it is right.
 
 Every stage is a process of its own, so that the peaks of memory are its own: building, searching,
 and comparing what was found with all inner products in NumPy.
@@ -11,24 +11,23 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
-from claid_ext.benchmarks.made_regions import MadeRegions
 from claid_ext.benchmarks.memory import status_bytes
 from claid_ext.benchmarks.output import markdown_table
 from claid_ext.regions import Regions
+from made_regions import MadeRegions
+from numpy.typing import NDArray
 
 __all__ = ["Setting", "measure", "to_markdown"]
 
 LARGEST_K = 100
-WIDTH = 64  # pixels of a made image: a region each
+WIDTH = 64  # pixels of a synthetic image: one per region
 ROUNDING = 1e-5  # by what two ways of adding up a dot product may differ
 _BUILD_STAGES = (
     "making the vectors",
@@ -58,14 +57,17 @@ class Setting:
         return MadeRegions(self.vectors, self.dim, self.seed)
 
 
-class _MadeDescriptor:
-    """Stands for a network: an index asks for its options only."""
+class MadeDescriptor:
+    """The descriptor of an index whose vectors are made: it has options, and describes nothing."""
 
     def __init__(self, dim: int) -> None:
-        self._dim = dim
+        self.dim = dim
+
+    def __call__(self, images: Sequence[Any], regions: Sequence[Regions]) -> list[Any]:
+        raise NotImplementedError("made vectors come with their regions: use add_described")
 
     def manifest(self) -> dict[str, Any]:
-        return {"name": "made", "layers": [], "pooling": "none", "dim": self._dim, "weights": ""}
+        return {"name": "made", "layers": [], "pooling": "none", "dim": self.dim, "weights": ""}
 
     def recipe(self) -> None:
         return None
@@ -88,7 +90,7 @@ def measure(setting: Setting, threads: int = 1) -> dict[str, Any]:
 def _in_fresh_process(stage: str, setting: Setting, threads: int) -> dict[str, Any]:
     limits = {f"{name}_NUM_THREADS": str(threads) for name in ("OMP", "OPENBLAS", "MKL")}
     done = subprocess.run(
-        [sys.executable, "-m", __name__, stage, json.dumps(asdict(setting))],
+        [sys.executable, __file__, stage, json.dumps(asdict(setting))],
         env={**os.environ, **limits},
         capture_output=True,
         text=True,
@@ -147,10 +149,9 @@ def _build(setting: Setting) -> dict[str, Any]:
     clock.watch(writing, vectors, "_write_base")
     at_start = status_bytes("VmRSS")
     start = time.perf_counter()
-    descriptor: Any = _MadeDescriptor(setting.dim)
     with InstanceIndex.create(
         setting.folder,
-        descriptor=descriptor,
+        descriptor=MadeDescriptor(setting.dim),
         regions="full",
         factory=setting.factory,
         pca=setting.pca,
@@ -332,7 +333,7 @@ _STAGES = {"build": _build, "search": _search, "compare": _compare}
 
 
 def to_markdown(results: list[dict[str, Any]]) -> str:
-    """Return one table, a column a factory."""
+    """Return one table, one column per factory."""
     columns = [_column(result) for result in results]
     rows = [[name, *[column[name] for column in columns]] for name in columns[0]]
     return markdown_table(["", *[f"`{result['setting']['factory']}`" for result in results]], rows)
@@ -350,7 +351,7 @@ def _column(result: dict[str, Any]) -> dict[str, str]:
     for k, seconds in search["seconds"].items():
         median, slow = (1e3 * s for s in seconds["single"])
         column[f"k = {k}, one by one, median (90 %), ms"] = f"{median:.1f} ({slow:.1f})"
-        column[f"k = {k}, all at once, ms a query"] = f"{1e3 * seconds['batched']:.1f}"
+        column[f"k = {k}, all at once, ms per query"] = f"{1e3 * seconds['batched']:.1f}"
     for when, memory in search["memory"].items():
         column[f"memory, {when}: peak (own)"] = f"{_mb(memory['peak'])} ({_mb(memory['own'])})"
     for k in search["seconds"]:

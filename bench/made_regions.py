@@ -1,4 +1,4 @@
-"""Made vectors of regions, clustered like real descriptors, by the million and in chunks.
+"""Synthetic vectors of regions, clustered like real descriptors, by the million and in chunks.
 
 A region shows either a thing that recurs in several images, or clutter. Both lie near the centre of
 a category, so that clutter is not easy to tell from a thing; two views of a thing differ by noise.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["AddReport", "Hit", "Query", "as_query", "query_boxes"]
+__all__ = ["Hit", "Query", "as_query", "is_one_query", "query_boxes"]
 
 Box = tuple[float, float, float, float]
 
@@ -52,19 +52,6 @@ class Hit:
     score: float
     level: int
     parts: tuple[Hit, ...] = ()
-
-
-@dataclass
-class AddReport:
-    """What became of images given to `InstanceIndex.add`.
-
-    `added` and `present` (in the index already, unchanged) are counts; `failed` holds the path of
-    each image that could not be used, and why.
-    """
-
-    added: int = 0
-    present: int = 0
-    failed: list[tuple[str, str]] = field(default_factory=list)
 
 
 def as_query(query: Any) -> Query:

@@ -1,4 +1,4 @@
-"""Tables as Markdown and as what JSON can hold."""
+"""Tables as Markdown and as JSON-ready values."""
 
 from __future__ import annotations
 
@@ -9,14 +9,24 @@ from typing import Any
 
 from claid_ext.evaluation.recall import RecallCurve
 
-__all__ = ["Table", "recall_table"]
+__all__ = ["Estimate", "Table", "recall_table"]
 
-Cell = str | int | float | None
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with the interval that it is in, from `low` to `high`; NaN where none is known."""
+
+    value: float
+    low: float
+    high: float
+
+
+Cell = str | int | float | Estimate | None
 
 
 @dataclass
 class Table:
-    """Rows under a title. A row is a name, a source ("ours" or "paper") and a cell a column."""
+    """Rows under a title. A row is a name, a source ("ours" or "paper") and a cell per column."""
 
     title: str
     columns: Sequence[str]
@@ -44,23 +54,32 @@ class Table:
         return "\n".join([f"### {self.title}", "", *lines, *notes])
 
     def to_dict(self) -> dict[str, Any]:
-        """The table for JSON; what has no value is null."""
+        """The table for JSON; what has no value is null.
+
+        An estimate is its value, with [low, high] under the column's name and " interval".
+        """
         return {
             "title": self.title,
             "rows": [
-                {
-                    "name": name,
-                    "from": source,
-                    **dict(zip(self.columns, map(_clean, cells), strict=True)),
-                }
+                {"name": name, "from": source, **self._fields(cells)}
                 for name, source, cells in self.rows
             ],
             "notes": self.notes,
         }
 
+    def _fields(self, cells: Sequence[Cell]) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        for column, cell in zip(self.columns, cells, strict=True):
+            if isinstance(cell, Estimate):
+                fields[column] = _clean(cell.value)
+                fields[f"{column} interval"] = [_clean(cell.low), _clean(cell.high)]
+            else:
+                fields[column] = _clean(cell)
+        return fields
+
 
 def recall_table(title: str, curves: Mapping[str, RecallCurve]) -> Table:
-    """Recall over the IoU thresholds as a table, two rows a detector: all objects, large ones."""
+    """Recall over the IoU thresholds as a table, two rows per detector: all objects, large ones."""
     first = next(iter(curves.values()))
     table = Table(title, ["regions/image", *(f"{t:.2f}" for t in first.thresholds), "mean"])
     for name, curve in curves.items():
@@ -74,11 +93,14 @@ def recall_table(title: str, curves: Mapping[str, RecallCurve]) -> Table:
     return table
 
 
-def _clean(cell: Cell) -> Cell:
+def _clean(cell: str | int | float | None) -> str | int | float | None:
     return None if isinstance(cell, float) and math.isnan(cell) else cell
 
 
 def _show(cell: Cell) -> str:
+    if isinstance(cell, Estimate):
+        known = not (math.isnan(cell.low) or math.isnan(cell.value))
+        return _show(cell.value) + (f" [{cell.low:.2f}-{cell.high:.2f}]" if known else "")
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "-"
     if isinstance(cell, float):

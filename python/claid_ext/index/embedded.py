@@ -1,0 +1,225 @@
+"""The store of one machine, a folder: records in SQLite, and a faiss index derived from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claid_ext.index import base as faiss_base
+from claid_ext.index.lock import writer_lock
+from claid_ext.index.sqlite import RecordFile
+from claid_ext.index.store import Candidates, Entry, FileState, ImageTable
+from claid_ext.record import CellMap, ImageRecord
+
+__all__ = ["EmbeddedStore", "EmbeddedView"]
+
+
+class EmbeddedStore:
+    """A folder with the SQLite table of records and a faiss index; see `Store`.
+
+    Nearer than faiss's own index are the vectors not yet in it, which are compared one by one.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dim: int | None = None,
+        factory: str = "Flat",
+        probes: int = 32,
+    ) -> None:
+        """Open the store in a folder, or make it.
+
+        Parameters
+        ----------
+        folder : where it is.
+        dim : D of the vectors, to make a new store; None to open one.
+        factory : faiss's description of the index. Other than "Flat", it is used from the moment
+            there are enough vectors to train it; until then all are compared.
+        probes : cells that an inverted file ("IVF...") looks into for a query.
+
+        Raises
+        ------
+        InvalidIndexError : there is no store, or it is no database.
+        """
+        self.folder = folder
+        self.factory = factory
+        self.probes = probes
+        self._file = RecordFile(folder, create=dim is not None)
+        if dim is not None:
+            with self._file.transaction():
+                self._file.set("dim", dim)
+        self._view: EmbeddedView | None = None
+        self._version = -1
+        self._locked = False
+
+    @property
+    def dim(self) -> int:
+        """D of the vectors as they are stored now."""
+        return int(self._file.get("dim"))
+
+    def close(self) -> None:
+        """Close the files. The store cannot be used afterwards."""
+        self._view = None
+        self._file.close()
+
+    def upsert(self, entries: Sequence[Entry]) -> None:
+        """Store images in one transaction."""
+        with self._transaction():
+            for entry in entries:
+                self._file.add(entry)
+
+    def delete_images(self, paths: Sequence[str]) -> int:
+        """Remove images in one transaction."""
+        with self._transaction():
+            return sum(self._file.remove(path) for path in paths)
+
+    def recode(self, records: Iterator[tuple[int, ImageRecord]], state: dict[str, Any]) -> None:
+        """Replace records and set the state in one transaction; the faiss index goes."""
+        with self._transaction():
+            dim = None
+            for image, record in records:
+                self._file.set_record(image, record)
+                dim = record.vectors.shape[1]
+            state = state if dim is None else {**state, "dim": dim}
+            for name, value in {**state, "base": None, "base digest": None}.items():
+                self._file.set(name, value)
+
+    def settle(self, *, whole: bool = False) -> None:
+        """Take vectors into the faiss index if they are many; `whole`: all, and give space back."""
+        with self.writing():
+            faiss_base.renew_base(
+                self.folder, self._file, self.dim, self.factory, whole=whole, grown=not whole
+            )
+            if whole:
+                self._file.vacuum()
+        self._view = None
+
+    def file_states(self) -> dict[str, FileState]:
+        """Return the state that each image's file had when it was stored, by path."""
+        return self._file.file_states()
+
+    def holds(self, path: str) -> bool:
+        """Whether there is an image of this path."""
+        return self._file.holds(path)
+
+    def get(self, name: str) -> Any:
+        """Return an entry of the state, None where there is none."""
+        return self._file.get(name)
+
+    @contextmanager
+    def reading(self) -> Iterator[EmbeddedView]:
+        """Hold one state still; it is read again if another process has changed it."""
+        with self._file.reading():
+            version = self._file.version()
+            if self._view is None or version != self._version:
+                self._view = EmbeddedView(self.folder, self._file, self.probes)
+                self._version = version
+            yield self._view
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the writer's lock, as every method that writes does by itself."""
+        if self._locked:
+            yield
+            return
+        with writer_lock(self.folder):
+            self._locked = True
+            try:
+                yield
+            finally:
+                self._locked = False
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with self.writing(), self._file.transaction():
+            yield
+        self._view = None
+
+
+class EmbeddedView:
+    """One state of an `EmbeddedStore`, read inside `EmbeddedStore.reading`; see `StoreView`."""
+
+    def __init__(self, folder: Path, file: RecordFile, probes: int) -> None:
+        """Read the table of images; vectors are read when a search needs them."""
+        self._folder = folder
+        self._file = file
+        self._probes = probes
+        self._rows = file.images()
+        order = np.argsort(self._rows.ids)
+        self.table = ImageTable(
+            self._rows.ids[order],
+            self._rows.counts[order],
+            [self._rows.paths[i] for i in order.tolist()],
+        )
+
+    @property
+    def exact(self) -> bool:
+        """Whether all vectors are compared."""
+        return self.base is None or isinstance(self.base, faiss_base.import_faiss().IndexFlat)
+
+    @cached_property
+    def base(self) -> Any:
+        """The faiss index, None where there is none."""
+        return faiss_base.read_base(self._folder, self._file)
+
+    @cached_property
+    def _tail(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Images (T,) and vectors (T, D) of the rows that are not in the faiss index."""
+        base_rows = self.base.ntotal if self.base is not None else 0
+        rows, vectors = faiss_base.read_rows(self._file, self._rows, self._rows.first >= base_rows)
+        return self._owner[rows], vectors
+
+    @cached_property
+    def _owner(self) -> NDArray[np.int64]:
+        """The id of each row's image, int64 (rows,); -1 for removed ones."""
+        table = self._rows
+        owner = np.full(table.rows, -1, np.int64)
+        start = np.cumsum(table.counts) - table.counts
+        inside = np.arange(int(table.counts.sum())) - np.repeat(start, table.counts)
+        owner[np.repeat(table.first, table.counts) + inside] = np.repeat(table.ids, table.counts)
+        return owner
+
+    def candidates(self, queries: NDArray[np.float32], count: int, effort: int) -> list[Candidates]:
+        """Find the vectors of highest inner product, in the faiss index and behind it."""
+        found = [self._tail_candidates(query, count) for query in queries]
+        if self.base is None:
+            return found
+        complete = faiss_base.probe(self.base, self._probes * effort)
+        asked = min(count, self.base.ntotal)
+        scores, rows = self.base.search(np.ascontiguousarray(queries), asked)
+        merged = []
+        for query_rows, query_scores, tail in zip(rows, scores, found, strict=True):
+            real = query_rows >= 0
+            all_images = np.concatenate([self._owner[query_rows[real]], tail.images])
+            all_scores = np.concatenate([query_scores[real], tail.scores])
+            best = np.argsort(-all_scores, kind="stable")[:count]
+            used_up = (asked == self.base.ntotal or not real.all()) and complete and tail.exhausted
+            merged.append(Candidates(all_images[best], all_scores[best], used_up))
+        return merged
+
+    def _tail_candidates(self, query: NDArray[np.float32], count: int) -> Candidates:
+        images, vectors = self._tail
+        if len(images) == 0:
+            return Candidates(images, np.empty(0, np.float32), True)
+        scores = vectors @ query
+        if count < len(scores):
+            best = np.argpartition(-scores, count)[:count]
+            best = best[np.argsort(-scores[best], kind="stable")]
+        else:
+            best = np.argsort(-scores, kind="stable")
+        return Candidates(images[best], scores[best], count >= len(scores))
+
+    def records(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, ImageRecord]]:
+        """Yield (id, record without maps) of images."""
+        return self._file.records(ids)
+
+    def maps(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, tuple[CellMap, ...]]]:
+        """Yield (id, maps) of images that have maps."""
+        return self._file.maps(ids)

@@ -1,0 +1,52 @@
+"""The options of a new index, checked, as its manifest holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from claid_ext.index.base import check_factory
+from claid_ext.regions import RegionSource, region_source
+
+if TYPE_CHECKING:
+    from claid_ext.describing import Descriptor
+    from claid_ext.detector import Detector
+
+__all__ = ["new_options", "source_of"]
+
+
+def source_of(
+    regions: str | RegionSource, detector: Detector | None, scales: Sequence[float] | None
+) -> RegionSource:
+    """Return the source of regions that the arguments of `InstanceIndex.create` describe."""
+    if isinstance(regions, str):
+        return region_source(regions, detector, scales)
+    if detector is not None or scales is not None:
+        raise ValueError("regions is a source already: it takes no detector and no scales")
+    return regions
+
+
+def new_options(
+    source: RegionSource, descriptor: Descriptor, factory: str, pca: int | None, probes: int
+) -> dict[str, Any]:
+    """Check the options of `InstanceIndex.create`, and return what the manifest says of them.
+
+    Raises
+    ------
+    ValueError : pca, probes or factory.
+    """
+    described = descriptor.manifest()
+    dim = described["dim"]
+    if pca is not None and not 1 <= pca <= dim:
+        raise ValueError(f"pca must be from 1 to the descriptor's {dim}, got {pca}")
+    if probes < 1:
+        raise ValueError(f"probes must be at least 1, got {probes}")
+    check_factory(factory, pca or dim)
+    return {
+        "regions": source.manifest(),
+        "descriptor": described,
+        "recipes": {"regions": source.recipe(), "descriptor": descriptor.recipe()},
+        "factory": factory,
+        "pca": pca,
+        "probes": probes,
+    }
