@@ -267,7 +267,7 @@ def unit(rows: ArrayLike) -> FloatArray:
     # In float64, so that neither large nor small numbers overflow or vanish when squared.
     length = np.sqrt(np.einsum("...d,...d->...", given, given, dtype=np.float64))[..., None]
     scaled: FloatArray = np.zeros_like(given)
-    np.divide(given, length, out=scaled, where=length > 0, casting="same_kind")
+    np.divide(given, length, out=scaled, where=length != 0, casting="same_kind")
     return scaled
 
 
@@ -282,8 +282,9 @@ def encode_vectors(vectors: ArrayLike) -> NDArray[np.int8]:
     given = np.asarray(vectors, np.float32)
     largest = np.iinfo(np.int8).max
     peak = np.abs(given).max(axis=-1, keepdims=True, initial=0.0)
-    factor = np.minimum(VECTOR_UNIT, largest / np.maximum(peak, np.finfo(np.float32).tiny))
-    return np.rint(given * factor).astype(np.int8)
+    factor = np.minimum(VECTOR_UNIT, largest / np.maximum(peak, np.float32(largest / VECTOR_UNIT)))
+    codes: NDArray[np.int8] = np.rint(given * factor).astype(np.int8)
+    return codes
 
 
 def decode_vectors(codes: NDArray[np.int8]) -> FloatArray:
@@ -332,11 +333,12 @@ def _principal_axes(cells: NDArray[Any]) -> tuple[FloatArray, FloatArray, FloatA
     products = np.zeros((channels, channels))
     at_once = 1 << 15  # rows, so that float64 copies of all cells are never held
     for start in range(0, count, at_once):
-        some = unit(cells[start : start + at_once]).astype(np.float64)
+        given = np.asarray(cells[start : start + at_once], np.float32)
+        if not np.isfinite(given).all():
+            raise ValueError("cells must be finite")
+        some = unit(given).astype(np.float64)
         total += some.sum(axis=0)
         products += some.T @ some
-    if not np.isfinite(products).all():
-        raise ValueError("cells must be finite")
     mean = total / count
     variances, axes = np.linalg.eigh(products / count - np.outer(mean, mean))
     axes = axes[:, ::-1].T

@@ -9,6 +9,8 @@ from claid_ext.overlap import box_iou
 
 __all__ = ["thin"]
 
+ROUNDING = 1e-9  # by what two sums of the same overlaps may differ
+
 
 def thin(boxes: ArrayLike, most: int) -> NDArray[np.int64]:
     """Choose at most so many of an image's boxes.
@@ -39,7 +41,7 @@ def thin(boxes: ArrayLike, most: int) -> NDArray[np.int64]:
     pairs = np.triu(overlap, 1) - np.tri(len(overlap))  # each pair once, the rest below 0
     for _ in range(len(overlap) - most):
         first, second = np.unravel_index(pairs.argmax(), pairs.shape)
-        gone = first if others[first] > others[second] else second
+        gone = first if others[first] > others[second] + ROUNDING else second
         left[gone] = False
         others -= overlap[gone]
         pairs[gone, :] = pairs[:, gone] = -1.0
