@@ -22,8 +22,8 @@ def claid_bench(*arguments):
 @pytest.fixture(scope="module")
 def weights():
     """The offline backbone's presence, without which these tests skip."""
-    from claid_ext.errors import WeightsUnavailableError
     from claid_ext.backbones import BACKBONES
+    from claid_ext.errors import WeightsUnavailableError
     from claid_ext.weights import read_checkpoint
 
     try:

@@ -24,10 +24,8 @@ def slowly(given_boxes, most):
         overlap = {(i, j): float(box_iou(given_boxes[i], given_boxes[j])[0, 0]) for i, j in pairs}
         one, other = max(pairs, key=lambda pair: (overlap[pair], -pair[0], -pair[1]))
 
-        def others(k):
-            return sum(value for pair, value in overlap.items() if k in pair)
-
-        left.remove(one if others(one) > others(other) + 1e-9 else other)
+        others = {k: sum(o for pair, o in overlap.items() if k in pair) for k in (one, other)}
+        left.remove(one if others[one] > others[other] + 1e-9 else other)
     return left
 
 

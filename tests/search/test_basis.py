@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("faiss")
 
-from claid_ext.descriptors.basis import (  # noqa: E402
+from claid_ext.descriptors.basis import (
     Basis,
     LayerBasis,
     decode_vectors,
@@ -19,9 +19,9 @@ from claid_ext.descriptors.basis import (  # noqa: E402
     shipped_basis,
     unit,
 )
-from claid_ext.errors import DamagedRecordError  # noqa: E402
-from hypothesis import given  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from claid_ext.errors import DamagedRecordError
+from hypothesis import given
+from hypothesis import strategies as st
 
 WEIGHTS = "ab" * 32
 
@@ -96,7 +96,7 @@ def test_codes_keep_what_cells_look_like(basis, cells):
     projected = basis[0].project(cells[0])
     decoded = basis[0].decode(basis[0].encode(cells[0]))
     likeness = (projected * decoded).sum(axis=1) / np.linalg.norm(decoded, axis=1)
-    assert likeness.mean() > 0.93  # 0.945; untrained centroids, drawn from the cells: 0.92
+    assert likeness.mean() > 0.965  # 0.973; of centroids drawn from the cells 0.958
     assert abs(np.linalg.norm(decoded, axis=1).mean() - 1) < 0.1
 
 

@@ -15,8 +15,8 @@ pytest.importorskip("onnx")
 
 from claid_ext.cli import main
 from claid_ext.errors import WeightsUnavailableError
-from claid_ext.weights import package_file
 from claid_ext.overlap import box_iou
+from claid_ext.weights import package_file
 from PIL import Image
 
 NETWORKS = ["--backbone", "focus_vits14", "--descriptor", "efficientnet_lite0"]
