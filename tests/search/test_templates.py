@@ -76,7 +76,8 @@ def test_sizes(network, image):
 def test_views_have_the_margin_and_the_size(network, image):
     box = np.array([300.0, 200, 340, 260])  # 60 pixels around
     (native, *views), sides = module._views(network, image, box)
-    assert (native.box, native.size) == ((240, 140, 400, 320), (180, 160))
+    # To whole cells of 32 pixels.
+    assert (native.box, native.size) == ((224, 128, 416, 320), (192, 192))
     for view, side in zip(views, sides[1:], strict=True):
         scale = side / 2400**0.5
         margin = min(60, 272 / scale)
@@ -84,6 +85,23 @@ def test_views_have_the_margin_and_the_size(network, image):
         np.testing.assert_allclose(view.box, wanted, atol=1)
         height, width = view.box[3] - view.box[1], view.box[2] - view.box[0]
         np.testing.assert_allclose(view.size, (height * scale, width * scale), atol=0.5001)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (854, 480), (1501, 1000), (100, 37)])
+def test_a_native_views_cells_are_the_photos_own(network, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    image = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    box = np.array([0.7 * size[0], 0.55 * size[1], 0.75 * size[0], 0.65 * size[1]])
+    ((fine, coarse),) = photo_maps(network, [image])
+    (native, *_), _ = module._views(network, image, box)
+    ((fine_part, coarse_part),) = view_maps(network, [native])
+    for whole, part in ((fine, fine_part), (coarse, coarse_part)):
+        rows, columns = part.values.shape[1:]
+        cell = np.array(whole.extent) / whole.values.shape[1:]
+        np.testing.assert_allclose(np.array(part.extent) / (rows, columns), cell, rtol=1e-6)
+        row, column = (np.array(native.box[1::-1]) / cell).round().astype(int)
+        same = whole.values[:, row : row + rows, column : column + columns]
+        torch.testing.assert_close(part.values, same, atol=0.05, rtol=0)
 
 
 def test_vector_is_of_the_native_size_and_three_others(network, image):

@@ -68,7 +68,7 @@ def query_templates(
     The box is cut out with a margin of its longer side all around (at most 272 of the network's
     pixels, which bounds the cost of long boxes), as far as the image goes. It is resized so that
     the square root of its area is each of `SIDES` (never enlarged more than 4 times), and once so
-    that it has the size at which the image itself would be kept.
+    that it has the size at which the image itself would be kept, on the same cells.
 
     Parameters
     ----------
@@ -106,19 +106,40 @@ def _views(
     network: ConvNetwork | TokenNetwork, image: Image.Image, box: NDArray[np.float64]
 ) -> tuple[list[View], list[float]]:
     """Views of a box, native first, then by rising size; and the box's side in each."""
-    kept = network.map_size((image.height, image.width))
     own = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
     longer = float(max(box[2] - box[0], box[3] - box[1]))
+    native = _native_view(network, image, box, longer)
+    per_pixel = native.size[1] / (native.box[2] - native.box[0])
+    views, sides = [native], [own * per_pixel]
     # Sizes over the most enlarged one become that one, once.
-    scales = sorted({min(side / own, MOST_ENLARGED) for side in SIDES})
-    as_kept = (kept[0] / image.height, kept[1] / image.width, longer)
-    views, sides = [], []
-    for y, x, margin in [as_kept, *((s, s, min(longer, MOST_MARGIN / s)) for s in scales)]:
-        crop = _with_margin(box, margin, image.size)
-        height, width = (crop[3] - crop[1]) * y, (crop[2] - crop[0]) * x
+    for scale in sorted({min(side / own, MOST_ENLARGED) for side in SIDES}):
+        crop = _with_margin(box, min(longer, MOST_MARGIN / scale), image.size)
+        height, width = (crop[3] - crop[1]) * scale, (crop[2] - crop[0]) * scale
         views.append(View(image, crop, (max(1, round(height)), max(1, round(width)))))
-        sides.append(own * float(np.sqrt(x * y)))
+        sides.append(own * scale)
     return views, sides
+
+
+def _native_view(
+    network: ConvNetwork | TokenNetwork,
+    image: Image.Image,
+    box: NDArray[np.float64],
+    margin: float,
+) -> View:
+    """The view at the size at which the image would be kept, cut so that its cells are the image's.
+
+    A cut elsewhere would shift them, and an image that is in the index would not quite match its
+    own map.
+    """
+    height, width = network.map_size((image.height, image.width))
+    per_pixel = np.array([width / image.width, height / image.height])
+    step = network.multiple
+    low = np.floor((box[:2] - margin) * per_pixel / step) * step
+    high = np.ceil((box[2:] + margin) * per_pixel / step) * step
+    low, high = np.maximum(low, 0), np.minimum(high, (width, height))
+    x0, y0, x1, y1 = (np.concatenate([low, high]) / np.tile(per_pixel, 2)).tolist()
+    x1, y1 = min(x1, image.width), min(y1, image.height)  # but for rounding
+    return View(image, (x0, y0, x1, y1), (round(high[1] - low[1]), round(high[0] - low[0])))
 
 
 def _with_margin(box: NDArray[np.float64], margin: float, size: tuple[int, int]) -> Box:
