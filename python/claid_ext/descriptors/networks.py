@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD, input_size
+from claid_ext.descriptors.inputs import padded_pixels
 from claid_ext.descriptors.pooling import FeatureMap
 from claid_ext.descriptors.weights import load_into, timm_names, torchvision_weights
 from claid_ext.weights import PackageFile, read_checkpoint, weights_digest
@@ -32,6 +33,7 @@ __all__ = [
 ]
 
 LONGER_SIDE = 1024  # pixels; larger images are brought down to it before the forward
+MAP_PIXELS = 380_000  # of a photo whose map is kept, at most: what bounds an index's bytes
 MULTIPLE = 32  # images are padded to it, so that cells divide them evenly
 
 POOLING = "gem"  # where a network names no other
@@ -92,6 +94,8 @@ def default_pooling(descriptor: object) -> str:
 class ConvNetwork:
     """Feature maps of any module that turns (B, 3, H, W) into one map or a list of them."""
 
+    multiple = MULTIPLE
+
     def __init__(
         self,
         module: nn.Module,
@@ -126,6 +130,12 @@ class ConvNetwork:
     def fingerprint(self) -> str:
         """SHA-256 of the weights, hexadecimal."""
         return weights_digest(self.module)
+
+    def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) at which the map of an image of (height, width) is kept."""
+        scale = min(1.0, (MAP_PIXELS / (image_size[0] * image_size[1])) ** 0.5)
+        height, width = (max(1, round(side * scale)) for side in image_size)
+        return height, width
 
     def input_size(self, image_size: tuple[int, int], octave: int = 0) -> tuple[int, int]:
         """Return the (height, width) an image of (height, width) is brought to, before padding."""
@@ -164,21 +174,15 @@ class ConvNetwork:
             to multiples of 32.
         extent : the (height, width) in the image's own pixels that H x W cover.
         """
-        from PIL import Image as Pillow
-
         height, width = self.input_size((image.height, image.width), octave)
-        resized = image
-        if (width, height) != image.size:
-            resized = image.resize((width, height), Pillow.Resampling.BICUBIC)
-        mean, std = (np.array(three, np.float32) for three in (self.mean, self.std))
-        values = (np.array(resized, np.float32) / np.float32(255) - mean) / std
-        pixels = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
-        below, right = -height % MULTIPLE, -width % MULTIPLE
-        extent = (
-            (height + below) * image.height / height,
-            (width + right) * image.width / width,
+        pixels = padded_pixels(
+            image, (height, width), mean=self.mean, std=self.std, multiple=MULTIPLE
         )
-        return nn.functional.pad(pixels, (0, right, 0, below)), extent
+        extent = (
+            pixels.shape[1] * image.height / height,
+            pixels.shape[2] * image.width / width,
+        )
+        return pixels, extent
 
     def maps(
         self, images: Sequence[Image.Image], octaves: Sequence[set[int]], batch_size: int
@@ -203,12 +207,18 @@ class ConvNetwork:
                 inputs, extents = zip(
                     *(self.to_input(images[i], octave) for i in batch), strict=True
                 )
-                outputs = self._forward(torch.stack(inputs))
+                outputs = self.forward(torch.stack(inputs))
                 for row, i in enumerate(batch):
                     yield i, octave, [FeatureMap(output[row], extents[row]) for output in outputs]
 
     @torch.inference_mode()
-    def _forward(self, batch: Tensor) -> list[Tensor]:
+    def forward(self, batch: Tensor) -> list[Tensor]:
+        """Return the float32 maps (B, C, h, w) of a batch (B, 3, H, W), one a layer.
+
+        Raises
+        ------
+        ValueError : the module returns something else than maps of the given batch.
+        """
         outputs = self.module(batch.to(self.device))
         outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         for output in outputs:
@@ -227,6 +237,21 @@ class TokenNetwork:
     layers: Layers = ("tokens",)
     octaves = 1
 
+    @property
+    def multiple(self) -> int:
+        """Side of a patch in pixels."""
+        return self.backbone.patch_size
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the input, for pixels 0 to 1."""
+        return self.backbone.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Likewise."""
+        return self.backbone.std
+
     def __init__(self, backbone: Backbone) -> None:
         """Wrap a backbone, a detector's own perhaps."""
         self.backbone = backbone
@@ -236,6 +261,17 @@ class TokenNetwork:
     def fingerprint(self) -> str:
         """The backbone's own."""
         return self.backbone.fingerprint
+
+    def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) the backbone brings an image of (height, width) to."""
+        return input_size(image_size, self.backbone.patch_size)[0]
+
+    def forward(self, batch: Tensor) -> list[Tensor]:
+        """Return the tokens of a batch (B, 3, H, W) as a map, float32 (B, D, h, w), in a list."""
+        patch = self.backbone.patch_size
+        grid = (batch.shape[2] // patch, batch.shape[3] // patch)
+        tokens = self.backbone.features(batch)
+        return [tokens.float().transpose(1, 2).reshape(len(batch), -1, *grid)]
 
     def octave_of(self, boxes: NDArray[np.float32], _: tuple[int, int]) -> NDArray[np.int64]:
         """Return the one octave there is, 0, for boxes (R, 4)."""
