@@ -53,7 +53,7 @@ def pool_regions(
     boxes : (R, 4), [x0, y0, x1, y1) in the image's pixels.
     masks : bool (R, H, W) of patches, or None: then `mask` is `mean`.
     covered : (height, width) in the image's pixels that the masks' grid covers; None with no masks.
-    pooling : one of POOLINGS.
+    pooling : one of POOLINGS but "whitened", which needs a basis (`claid_ext.descriptors.maps`).
 
     Returns
     -------

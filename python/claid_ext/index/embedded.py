@@ -109,6 +109,10 @@ class EmbeddedStore:
         """Whether there is an image of this path."""
         return self._file.holds(path)
 
+    def record_bytes(self) -> NDArray[np.int64]:
+        """Return how many bytes the record of each image takes, maps included, int64 (M,)."""
+        return self._file.record_bytes()
+
     def get(self, name: str) -> Any:
         """Return an entry of the state, None where there is none."""
         return self._file.get(name)

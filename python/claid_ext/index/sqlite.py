@@ -243,6 +243,14 @@ class RecordFile:
         for image, data in self._blobs("maps", ids):
             yield image, maps_from_bytes(data, f"{self.path}: the maps of image {image}")
 
+    def record_bytes(self) -> NDArray[np.int64]:
+        """Return how many bytes the record of each image takes, maps included, int64 (M,)."""
+        rows = self._all(
+            "SELECT length(records.data) + coalesce(length(maps.data), 0) "
+            "FROM records LEFT JOIN maps ON maps.image = records.image"
+        )
+        return np.array([row[0] for row in rows], np.int64)
+
     def vacuum(self) -> None:
         """Give the space of removed images back."""
         with self._errors():
