@@ -65,7 +65,7 @@ def pool_regions(
         return values.new_zeros((0, channels * (CELLS**2 if pooling == "cells" else 1)))
     # RoI-align takes one scale for both axes; boxes brought to cells here may have two.
     y, x = height / features.extent[0], width / features.extent[1]
-    cells = torch.as_tensor(boxes, dtype=torch.float32) * torch.tensor([x, y, x, y])
+    cells = torch.from_numpy(np.array(boxes, np.float32)) * torch.tensor([x, y, x, y])
     cells = cells.to(values.device)
     if pooling == "mask" and masks is not None:
         if covered is None:

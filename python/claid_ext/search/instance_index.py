@@ -100,10 +100,7 @@ class InstanceIndex:
             network = map_descriptor(descriptor)
             basis = fitting.start_basis(network, pca) if network else None
             dim = options["descriptor"]["dim"] if basis is None else basis.vector_dim
-            store = EmbeddedStore(path, dim=dim)
-            if basis is not None:
-                store.recode(iter(()), fitting.Frozen(basis, 0).state())
-            store.close()
+            EmbeddedStore(path, dim=dim, state=fitting.Frozen(basis, 0).state()).close()
             manifest.write_manifest(path, options)
         return cls._opened(path, source=source, descriptor=descriptor)
 
