@@ -335,21 +335,19 @@ class InstanceIndex:
 
         Parameters
         ----------
-        queries : a Query, an (image, box) pair, an image alone or what `prepare` gave; or a list of
-            these.
+        queries : a Query, an (image, box) pair, an image, what `prepare` gave; or a list of these.
         k : how many distinct images; fewer come back only where fewer are in scope.
         min_size : regions smaller than this, in square pixels of their image, are passed over.
         images : which images may be found: a pattern such as "*/2024/*", paths, or a function of
             the path; None for all.
         refine : in how many of the best images the box is searched for on their maps (stage 2); 0
-            for none: then hits have the boxes of stored regions. Not looked at without maps.
-        expand : by the best how many images the query is expanded; 0 for none. Only with maps.
+            for none: then hits have the boxes of stored regions.
+        expand : by how many of the best images the query is expanded, if there are maps; 0: none.
         times : where to add up what each stage took.
 
         Returns
         -------
-        The hits of each query, best first; a list of lists also for one query. Empty for an empty
-        index.
+        The hits of each query, best first; a list of lists also for one query.
 
         Raises
         ------
