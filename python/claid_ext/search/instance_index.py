@@ -170,9 +170,8 @@ class InstanceIndex:
     @classmethod
     def _opened(cls, path: Path, **networks: Any) -> InstanceIndex:
         stored = manifest.read_manifest(path)
-        ready = Networks(path, stored, **networks)
         store = EmbeddedStore(path, factory=stored["factory"], probes=stored["probes"])
-        return cls(path, store, stored, ready)
+        return cls(path, store, stored, Networks(path, stored, **networks))
 
     def close(self) -> None:
         """Close the files; the index cannot be used afterwards."""
