@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from claid_ext.images import read_photo
+from claid_ext.images import Photo, read_photo
 from claid_ext.record import ImageRecord, check_vectors
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from claid_ext.descriptors import RegionDescriptor
+    from claid_ext.descriptors.basis import Basis
+    from claid_ext.descriptors.pooling import FeatureMap
     from claid_ext.regions import Regions, RegionSource
 
-__all__ = ["Describer", "Descriptor", "RegionDescriber"]
+__all__ = ["Describer", "Descriptor", "RegionDescriber", "map_descriptor", "record_of"]
 
 
 class Descriptor(Protocol):
@@ -65,40 +68,85 @@ class Describer(Protocol):
 class RegionDescriber:
     """Regions by a `RegionSource`, their vectors by a `Descriptor`.
 
+    With a `RegionDescriptor` whose pooling is "whitened", records hold what both stages of a search
+    need: int8 vectors and coded maps by the basis, or float32 vectors and float16 maps without one.
+    With any other descriptor they hold its float32 vectors and no maps.
+
     Attributes
     ----------
     source, descriptor : the two.
+    basis : the index's, None for none.
     """
 
-    def __init__(self, source: RegionSource, descriptor: Descriptor) -> None:
-        """Put the two together."""
+    def __init__(
+        self, source: RegionSource, descriptor: Descriptor, basis: Basis | None = None
+    ) -> None:
+        """Put them together."""
         self.source = source
         self.descriptor = descriptor
-
-    @property
-    def dim(self) -> int:
-        """Length of a vector."""
-        return int(self.descriptor.manifest()["dim"])
+        self.basis = basis
 
     def __call__(self, images: Sequence[Any]) -> list[ImageRecord]:
         """Return the record of each image, as `Describer`."""
         photos = [read_photo(image) for image in images]
-        regions = self.source(photos)
+        return self.describe(photos, self.source(photos))
+
+    def describe(self, photos: Sequence[Photo], regions: Sequence[Regions]) -> list[ImageRecord]:
+        """Return the record of each photo whose regions are known already."""
+        if network := map_descriptor(self.descriptor):
+            maps = network.maps(photos, regions)
+            return [
+                record_of(its, one, network.network.layers, self.basis)
+                for its, one in zip(regions, maps, strict=True)
+            ]
+        dim = self.descriptor.manifest()["dim"]
+        records = []
         vectors = self.descriptor(photos, regions)
-        return [
-            ImageRecord(
-                its.without_pixels(),
-                check_vectors(
-                    f"the vectors of {photo.path or 'an image'}", rows, len(its), self.dim
-                ),
-            )
-            for photo, its, rows in zip(photos, regions, vectors, strict=True)
-        ]
+        for photo, its, rows in zip(photos, regions, vectors, strict=True):
+            what = f"the vectors of {photo.path or 'an image'}"
+            checked = check_vectors(what, rows, len(its), dim)
+            records.append(ImageRecord(its.without_pixels(), checked))
+        return records
 
     def manifest(self) -> dict[str, Any]:
-        """Return those of both."""
-        return {"regions": self.source.manifest(), "descriptor": self.descriptor.manifest()}
+        """Return those of both, and which basis."""
+        return {
+            "regions": self.source.manifest(),
+            "descriptor": self.descriptor.manifest(),
+            "basis": None if self.basis is None else self.basis.fingerprint,
+        }
 
     def recipe(self) -> dict[str, Any]:
         """Return those of both."""
         return {"regions": self.source.recipe(), "descriptor": self.descriptor.recipe()}
+
+
+def map_descriptor(descriptor: Descriptor) -> RegionDescriptor | None:
+    """Return a descriptor that gives maps as such, None where it gives vectors alone."""
+    return (
+        cast("RegionDescriptor", descriptor) if getattr(descriptor, "two_stages", False) else None
+    )
+
+
+def record_of(
+    regions: Regions, maps: Sequence[FeatureMap], layers: Sequence[str], basis: Basis | None
+) -> ImageRecord:
+    """Make a record of a photo's regions and its feature maps.
+
+    Parameters
+    ----------
+    regions : of the photo.
+    maps : one per layer, at the size at which they are kept.
+    layers : what the layers are called; numbers, where that is not known.
+    basis : what vectors and maps are coded by; None for float32 vectors and float16 maps.
+    """
+    from claid_ext.descriptors.basis import encode_vectors
+    from claid_ext.descriptors.maps import cell_maps, region_vectors
+
+    names = layers if len(layers) == len(maps) else [str(number) for number in range(len(maps))]
+    vectors = region_vectors(maps, regions.boxes, basis)
+    return ImageRecord(
+        regions.without_pixels(),
+        vectors if basis is None else encode_vectors(vectors),
+        cell_maps(maps, names, basis),
+    )

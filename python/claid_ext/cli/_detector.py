@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claid_ext.choices import MAX_REGIONS
+
 if TYPE_CHECKING:
     from claid_ext.detector import Detector
 
@@ -56,7 +58,15 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="sizes of the photo at which regions are looked for, 1 being the paper's; larger ones "
-        "find smaller things (default: what suits the backbone)",
+        "find smaller things (default: 1)",
+    )
+    group.add_argument(
+        "--max-regions",
+        type=int,
+        default=MAX_REGIONS,
+        metavar="N",
+        help="most regions to keep of a photo: those that overlap the others most go first "
+        f"(default: {MAX_REGIONS})",
     )
     for name, (kind, what) in _NUMBERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=what)
@@ -85,7 +95,8 @@ def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "backbone": args.backbone,
         "weights": weights,
-        "scales": args.scales or (list(spec.scales) if spec else [1.0]),
+        "scales": args.scales or [1.0],
+        "max_regions": args.max_regions,
         "options": options,
     }
 

@@ -222,8 +222,7 @@ def _open_index(path: Path, detector: Detector, descriptor: RegionDescriptor) ->
     from claid_ext.regions import region_source
     from claid_ext.search import InstanceIndex
 
-    # Things as large as the demo's need no other scales, and it should take seconds.
-    source = region_source("detect", detector, scales=(1,))
+    source = region_source("detect", detector)
     return InstanceIndex.open_or_create(path, regions=source, descriptor=descriptor)
 
 

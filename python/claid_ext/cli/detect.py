@@ -112,7 +112,7 @@ def _detect(
     failures: list[str],
 ) -> int:
     """Work through the jobs and return how many were done; the others get a line in `failures`."""
-    source = DetectedRegions(detector_from(args), args.scales)
+    source = DetectedRegions(detector_from(args), args.scales, max_regions=args.max_regions)
     if len(source.scales) > 1 and args.format != "json":
         raise ValueError(f"--format {args.format} holds one scale, got --scales {source.scales}")
     by_path = {str(job.image): job for job in jobs}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from claid_ext.choices import REGION_SOURCES
 from claid_ext.cli._descriptor import add_descriptor_options
 from claid_ext.cli._detector import add_detector_options, detect_options, detector_from
+from claid_ext.cli._stages import add_stage_options
 from claid_ext.files import write_whole
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
             "--descriptors", nargs="+", metavar="NAME", help="one or more, one row each"
         )
     if name == "search":
+        add_stage_options(parser)
         parser.add_argument("--sets", nargs="+", metavar="DIR", help="folders in the data (all)")
     if name == "table7":
         parser.add_argument(
@@ -130,7 +132,7 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
             )
         parser.add_argument("--draw", type=Path, metavar="FILE", help="draw the curves here")
     parser.add_argument(
-        "--pca", type=int, metavar="N", help="dimensions of a PCA-whitening (default: none)"
+        "--pca", type=int, metavar="N", help="length of the whitened vectors (default: 208)"
     )
     add_detector_options(parser)
     add_descriptor_options(parser)
@@ -144,7 +146,6 @@ def _regions(name: str) -> list[str]:
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
     """The setups that the options ask for: every kind of regions with every descriptor."""
-    from claid_ext.descriptors import default_pooling
     from claid_ext.evaluation.setup import Setup
 
     one = Setup(
@@ -160,15 +161,22 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         device=args.device,
         batch_size=args.batch_size,
         pca=args.pca,
+        max_regions=args.max_regions,
         detect=detect_options(args),
+        **{name: getattr(args, name) for name in ("refine", "expand") if name in args},
     )
     regions = getattr(args, "regions", None) or [one.regions]
     descriptors = getattr(args, "descriptors", None) or [one.descriptor]
     return [
-        one.but(regions=r, descriptor=d, pooling=args.pooling or default_pooling(d))
+        one.but(regions=r, descriptor=d, pooling=args.pooling or _pooling(args.table))
         for r in regions
         for d in descriptors
     ]
+
+
+def _pooling(table: str) -> str:
+    """Return the product's pooling for its own figures, the paper's for the paper's tables."""
+    return "whitened" if table == "search" else "gem"
 
 
 def _text(path: Path | None) -> str | None:
@@ -221,7 +229,11 @@ def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
     curves = {
         name: measure_recall(
             found,
-            region_source(name, *((detector_from(args), args.scales) if name == "detect" else ())),
+            region_source(
+                name,
+                *((detector_from(args), args.scales) if name == "detect" else ()),
+                max_regions=None,  # of all that the detector finds
+            ),
             overlap=args.overlap,
             budget=args.budget,
             show_progress=True,

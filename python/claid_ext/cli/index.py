@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claid_ext.choices import REGION_SOURCES
+from claid_ext.choices import MAX_REGIONS, REGION_SOURCES
 from claid_ext.cli._descriptor import DEFAULT_DESCRIPTOR, add_descriptor_options, descriptor_from
 from claid_ext.cli._detector import (
     DEFAULT_BACKBONE,
@@ -47,15 +47,20 @@ def add_parser(subparsers: Any) -> None:
         "--factory", metavar="F", help="faiss's description of the index (default: Flat)"
     )
     parser.add_argument(
-        "--pca", type=int, metavar="N", help="dimensions of a PCA-whitening (default: none)"
+        "--pca", type=int, metavar="N", help="length of the whitened vectors (default: 208)"
     )
     parser.add_argument(
         "--probes", type=int, metavar="N", help="cells searched of an IVF index (default: 32)"
     )
+    parser.add_argument(
+        "--refit",
+        action="store_true",
+        help="then fit the index's basis to its photos as they are now, and code all of them by it",
+    )
     add_detector_options(parser)
     add_descriptor_options(parser)
     # None stands for "not asked": an index that is there already then keeps what it has.
-    parser.set_defaults(backbone=None, descriptor=None)
+    parser.set_defaults(backbone=None, descriptor=None, max_regions=None)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -72,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         start = time.perf_counter()
         report = index.add(photos, workers=args.workers, progress=True)
         seconds = time.perf_counter() - start
+        if args.refit:
+            print(f"basis fitted to {index.refit(progress=True)} photos")
         failed = missing + report.failed
         print(
             f"{args.output}: {report.added} added ({report.added / seconds:.1f} images/s), "
@@ -92,7 +99,7 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
     from claid_ext.search.recipes import Running
 
     new = not has_manifest(args.output)
-    asks_regions = _asked(args, "regions", "backbone", "weights", "scales") or any(
+    asks_regions = _asked(args, "regions", "backbone", "weights", "scales", "max_regions") or any(
         name != "threads" for name in detect_options(args)
     )
     asks_vectors = _asked(args, "descriptor", "descriptor_weights", "pooling", "layer", "octaves")
@@ -105,7 +112,10 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
         detector = detector_from(args, keep_features=tokens)
     if new or asks_regions:
         source = region_source(
-            args.regions, detector if args.regions == "detect" else None, args.scales
+            args.regions,
+            detector if args.regions == "detect" else None,
+            args.scales,
+            max_regions=args.max_regions or MAX_REGIONS,
         )
     if new or asks_vectors:
         descriptor = descriptor_from(args, detector)

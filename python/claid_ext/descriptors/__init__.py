@@ -6,18 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from claid_ext.descriptors.networks import NETWORKS, default_pooling
+    from claid_ext.descriptors.networks import NETWORKS
     from claid_ext.descriptors.pooling import POOLINGS
     from claid_ext.descriptors.region_descriptor import RegionDescriptor
 
-__all__ = ["NETWORKS", "POOLINGS", "RegionDescriptor", "default_pooling"]
+__all__ = ["NETWORKS", "POOLINGS", "RegionDescriptor"]
 
 # Looked up when first asked for: a basis is arrays alone, and must not pull torch.
 _MODULES = {
     "NETWORKS": "networks",
     "POOLINGS": "pooling",
     "RegionDescriptor": "region_descriptor",
-    "default_pooling": "networks",
 }
 
 

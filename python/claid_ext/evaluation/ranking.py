@@ -1,38 +1,31 @@
-"""Every image of an index ranked for every query: what mAP over all images needs."""
+"""The hits of a query as a ranking of a set's images."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from claid_ext.evaluation.metrics import rank
 from claid_ext.evaluation.scoring import Ranking
 
 if TYPE_CHECKING:
-    from claid_ext.search import InstanceIndex
+    from claid_ext.search import Hit
 
-__all__ = ["rank_set"]
+__all__ = ["ranking_of"]
 
 
-def rank_set(
-    index: InstanceIndex, queries: Sequence[npt.NDArray[np.float32]], images: Sequence[Path]
-) -> Iterator[Ranking]:
-    """Yield, for each query, all images of an index by their best region.
+def ranking_of(hits: Sequence[Hit], images: Sequence[Path]) -> Ranking:
+    """Return hits as a ranking that names images by their place in a set.
 
-    queries: of each, the float32 (b, D) vectors of its boxes, as `InstanceIndex.describe` gives
-    them; the best of them counts. images: the set's images; a ranking names them by their place
-    here. Images of the index that are not among them are left out, and so is what it lacks.
+    hits: of one query, best first. images: the set's images. Hits that are none of them are left
+    out.
     """
-    paths, scores, boxes = index.rank_everything(queries)
     place = {os.path.abspath(image): number for number, image in enumerate(images)}  # noqa: PTH100
-    known = np.array([row for row, path in enumerate(paths) if path in place], np.int64)
-    numbers = np.array([place[paths[row]] for row in known.tolist()], np.int64)
-    for its_scores, its_boxes in zip(scores[:, known], boxes[:, known], strict=True):
-        order = rank(its_scores)
-        order = order[np.isfinite(its_scores[order])]
-        yield Ranking(numbers[order], its_boxes[order].astype(np.float64))
+    known = [hit for hit in hits if hit.image in place]
+    return Ranking(
+        np.array([place[hit.image] for hit in known], np.int64),
+        np.array([hit.box for hit in known], np.float64).reshape(-1, 4),
+    )

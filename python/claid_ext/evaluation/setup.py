@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from claid_ext.choices import MAX_REGIONS
 from claid_ext.evaluation.datasets import SearchSet
 from claid_ext.evaluation.scoring import Scores
 
@@ -23,7 +24,9 @@ class Setup:
     pooling, layer, octaves: of the descriptor; the descriptor "tokens" is the detector's own
     network. device: of both networks. batch_size: of the detector, None for its default. pca:
     dimensions of the index's whitening, None for none. detect: options of `claid_ext.detect` that
-    differ from the backbone's own. dummies: whether dummy regions get a vector too.
+    differ from the backbone's own. dummies: whether dummy regions get a vector too. max_regions:
+    how many regions of an image get a vector at most. refine, expand: of the search,
+    where the descriptor is "whitened".
     """
 
     regions: str = "detect"
@@ -40,6 +43,9 @@ class Setup:
     pca: int | None = None
     detect: Mapping[str, Any] = field(default_factory=dict)
     dummies: bool = False
+    max_regions: int | None = MAX_REGIONS
+    refine: int = 30
+    expand: int = 3
 
     def but(self, **changes: Any) -> Setup:
         """Return a copy with some fields changed."""
@@ -48,10 +54,11 @@ class Setup:
     def folder_name(self, set_name: str) -> str:
         """Name the index folder of a set under this setup: equal setups give equal names."""
         fields = {**asdict(self), "detect": dict(self.detect)}
-        del fields["device"], fields["batch_size"]  # where and how it is computed, not what
+        for name in ("device", "batch_size", "refine", "expand"):  # of computing and searching it
+            del fields[name]
         fields["detect"].pop("threads", None)
         if self.regions != "detect":  # rivals have no detector, unless it describes
-            fields["detect"], fields["scales"] = {}, None
+            fields["detect"], fields["scales"], fields["max_regions"] = {}, None, None
             if self.descriptor != "tokens":
                 fields["backbone"] = fields["weights"] = None
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
@@ -65,12 +72,17 @@ class Measurement:
 
     scores: as `score` gives them. features: vectors in the index. images: images in it.
     milliseconds: by stage; per image while the index is built, per query while it is searched.
-    unreadable: images of the set that could not be read, and so cannot be found.
+    unreadable: images of the set that could not be read, and so cannot be found. stage_1: the
+    scores of stage 1 alone, None where there is no other. bytes_per_image, largest_bytes: of the
+    images' records, their mean and the largest.
     """
 
     scores: Scores
     features: int
     images: int
+    stage_1: Scores | None = None
+    bytes_per_image: float = 0.0
+    largest_bytes: int = 0
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     unreadable: int = 0
 

@@ -16,6 +16,7 @@ from claid_ext.evaluation import paper
 from claid_ext.evaluation.datasets import SearchSet, load_search
 from claid_ext.evaluation.intervals import CONFIDENCE
 from claid_ext.evaluation.metrics import CUTOFFS
+from claid_ext.evaluation.scoring import Scores
 from claid_ext.evaluation.setup import Measure, Measurement, Setup
 from claid_ext.evaluation.table import Cell, Estimate, Table
 
@@ -41,7 +42,7 @@ FIGURE_6_DOMINANCE = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 FIGURE_6_CONNECTIVITY = (0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 
 _NO_FIGURES = "the paper's figures for this table are missing from our text of it"
-SEARCH_COLUMNS = ("mAP", "mAP@IoU0.5", "mIoU", "vectors/image")
+SEARCH_COLUMNS = ("mAP", "mAP@IoU0.5", "mIoU", "vectors/image", "kB/image", "largest kB")
 
 
 def find_set(data: Path, name: str, alone: bool = True) -> SearchSet:
@@ -213,17 +214,22 @@ def search_table(
     stages = list(dict.fromkeys(stage for _, result in rows for stage in result.milliseconds))
     table = Table("Instance search", [*SEARCH_COLUMNS, *(f"{stage} ms" for stage in stages)])
     for name, result in rows:
-        figures: list[Cell] = [
-            _estimate(result, "mAP-all", result.scores.average_precision["mAP-all"]),
-            _estimate(result, "localised", result.scores.localised),
-            _estimate(result, "mean_iou", result.scores.mean_iou),
+        costs = [
             result.features_per_image,
+            result.bytes_per_image / 1000,
+            result.largest_bytes / 1000,
+            *map(result.milliseconds.get, stages),
         ]
-        table.add(name, "ours", [*figures, *map(result.milliseconds.get, stages)])
+        if result.stage_1 is not None:
+            blank: list[Cell] = [None] * len(costs)
+            table.add(f"{name}, stage 1 alone", "ours", [*_estimates(result.stage_1), *blank])
+            name = f"{name}, both stages"  # noqa: PLW2901 (what the rest of the row is called)
+        table.add(name, "ours", [*_estimates(result.scores), *costs])
         table.notes += _unreadable({name: result})
     table.notes.append(
         f"in brackets: {CONFIDENCE:.0%} bootstrap interval over the queries; mAP over all images; "
-        "times per image where the index is built, per query where it is searched"
+        "kB: 1,000 bytes of what is stored of an image; times per image where the index is built, "
+        "per query where it is searched"
     )
     return table
 
@@ -250,8 +256,17 @@ def _precisions(result: Measurement) -> list[Cell]:
     return [result.scores.average_precision[name] for name in CUTOFFS]
 
 
-def _estimate(result: Measurement, name: str, value: float | None) -> Estimate | None:
-    return None if value is None else Estimate(value, *result.scores.interval(name))
+def _estimates(scores: Scores) -> list[Cell]:
+    """mAP, localised mAP and mIoU with their intervals."""
+    figures = {
+        "mAP-all": scores.average_precision["mAP-all"],
+        "localised": scores.localised,
+        "mean_iou": scores.mean_iou,
+    }
+    return [
+        None if value is None else Estimate(value, *scores.interval(name))
+        for name, value in figures.items()
+    ]
 
 
 def _setup_name(setup: Setup) -> str:

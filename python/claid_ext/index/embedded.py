@@ -31,6 +31,7 @@ class EmbeddedStore:
         folder: Path,
         *,
         dim: int | None = None,
+        state: dict[str, Any] | None = None,
         factory: str = "Flat",
         probes: int = 32,
     ) -> None:
@@ -40,6 +41,7 @@ class EmbeddedStore:
         ----------
         folder : where it is.
         dim : D of the vectors, to make a new store; None to open one.
+        state : entries of a new store's state.
         factory : faiss's description of the index. Other than "Flat", it is used from the moment
             there are enough vectors to train it; until then all are compared.
         probes : cells that an inverted file ("IVF...") looks into for a query.
@@ -54,7 +56,8 @@ class EmbeddedStore:
         self._file = RecordFile(folder, create=dim is not None)
         if dim is not None:
             with self._file.transaction():
-                self._file.set("dim", dim)
+                for name, value in {**(state or {}), "dim": dim}.items():
+                    self._file.set(name, value)
         self._view: EmbeddedView | None = None
         self._version = -1
         self._locked = False
@@ -113,6 +116,10 @@ class EmbeddedStore:
     def holds(self, path: str) -> bool:
         """Whether there is an image of this path."""
         return self._file.holds(path)
+
+    def record_bytes(self) -> NDArray[np.int64]:
+        """Return how many bytes the record of each image takes, maps included, int64 (M,)."""
+        return self._file.record_bytes()
 
     def get(self, name: str) -> Any:
         """Return an entry of the state, None where there is none."""

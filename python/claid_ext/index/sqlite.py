@@ -333,6 +333,14 @@ class RecordFile:
                 what = f"{self.path}: the maps of image {image}"
                 yield image, maps_from_bytes(_whole(what, digest, data), what)
 
+    def record_bytes(self) -> NDArray[np.int64]:
+        """Return how many bytes the record of each image takes, maps included, int64 (M,)."""
+        rows = self._all(
+            "SELECT length(records.data) + coalesce(length(maps.data), 0) "
+            "FROM records LEFT JOIN maps ON maps.image = records.image"
+        )
+        return np.array([row[0] for row in rows], np.int64)
+
     def vacuum(self) -> None:
         """Give the space of removed images back."""
         with self._errors():

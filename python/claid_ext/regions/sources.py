@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from claid_ext.choices import REGION_SOURCES
+from claid_ext.choices import MAX_REGIONS, REGION_SOURCES
 from claid_ext.errors import UnreadableImageError
 from claid_ext.images import as_image, read_photo
 from claid_ext.regions.scales import join_scales
+from claid_ext.regions.thinning import thin
 from claid_ext.regions.value import Regions
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class DetectedRegions:
     detector : the detector, at its own scale.
     scales : at which it looks, ascending.
     with_dummies : whether dummies are regions too.
+    max_regions : how many it gives of an image at most; None for all.
     """
 
     name = "detect"
@@ -78,11 +80,14 @@ class DetectedRegions:
         scales: Sequence[float] | None = None,
         *,
         with_dummies: bool = False,
+        max_regions: int | None = MAX_REGIONS,
     ) -> None:
         """Check the scales; see `region_source`."""
         if scales is None:
-            # The one place for the default: a detector made for another scale keeps to it.
-            scales = detector.backbone.scales if detector.scale == 1 else [detector.scale]
+            scales = [detector.scale]
+        if max_regions is not None and max_regions < 1:
+            raise ValueError(f"max_regions must be at least 1 or None, got {max_regions}")
+        self.max_regions = max_regions
         self.detector = detector
         self.scales = tuple(sorted({float(scale) for scale in scales}))
         self.with_dummies = with_dummies
@@ -121,7 +126,10 @@ class DetectedRegions:
 
     def join(self, found: Sequence[Detection]) -> Regions:
         """Make an image's regions of its detections, one for each of the scales."""
-        return join_scales(found, self.scales, with_dummies=self.with_dummies)
+        joined = join_scales(found, self.scales, with_dummies=self.with_dummies)
+        if self.max_regions is None or len(joined) <= self.max_regions:
+            return joined
+        return joined.take(thin(joined.boxes, self.max_regions))
 
     def manifest(self) -> dict[str, Any]:
         """Return the backbone, its weights and the options at each scale."""
@@ -139,6 +147,7 @@ class DetectedRegions:
             "scales": list(self.scales),
             "options": json.loads(json.dumps(options, default=str)),
             "with_dummies": self.with_dummies,
+            "max_regions": self.max_regions,
         }
 
     def recipe(self) -> dict[str, Any] | None:
@@ -152,6 +161,7 @@ class DetectedRegions:
             "backbone": backbone,
             "scales": list(self.scales),
             "with_dummies": self.with_dummies,
+            "max_regions": self.max_regions,
             "options": {k: v for k, v in self.detector.given_options.items() if k != "threads"},
         }
 
@@ -188,6 +198,7 @@ def region_source(
     scales: Sequence[float] | None = None,
     *,
     with_dummies: bool = False,
+    max_regions: int | None = MAX_REGIONS,
 ) -> RegionSource:
     """Return what finds regions.
 
@@ -195,10 +206,12 @@ def region_source(
     ----------
     name : "detect", "grid", "full" or "rmac".
     detector : for "detect".
-    scales : of the image at which the detector looks, for "detect"; None for the detector's own
-        where that is not 1, and else for those that suit its backbone. The regions of several are
-        joined: one whose box has an IoU of 0.8 with a box of a larger scale is left out.
+    scales : of the image at which the detector looks, for "detect"; None for the detector's own.
+        The regions of several are joined: one whose box has an IoU of 0.8 with a box of a larger
+        scale is left out.
     with_dummies : whether the detector's dummies are regions too (paper, Table VI).
+    max_regions : how many regions of an image "detect" gives at most, the most overlapping ones
+        going first (`claid_ext.regions.thinning`); None for all.
 
     Raises
     ------
@@ -213,7 +226,7 @@ def region_source(
             f"got regions={name!r}, detector={detector!r}"
         )
     if detector is not None:
-        return DetectedRegions(detector, scales, with_dummies=with_dummies)
+        return DetectedRegions(detector, scales, with_dummies=with_dummies, max_regions=max_regions)
     if scales is not None or with_dummies:
         raise ValueError(
             f'scales and with_dummies are for regions="detect", got regions={name!r}, '

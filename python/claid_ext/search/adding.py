@@ -15,7 +15,7 @@ from claid_ext.index.paths import file_state
 from claid_ext.index.store import Entry, FileState
 from claid_ext.progress import progress as show_progress
 
-__all__ = ["AddReport", "describe_files"]
+__all__ = ["AddReport", "describe_files", "new_files"]
 
 
 @dataclass
@@ -39,10 +39,25 @@ class _Read(NamedTuple):
     photo: Photo
 
 
+def new_files(paths: Sequence[str], known: dict[str, FileState], report: AddReport) -> list[str]:
+    """Return the files among absolute paths that are not stored, or have changed since.
+
+    `known` are the states of those that are stored; `report` counts the others.
+    """
+    new = []
+    for path in dict.fromkeys(paths):
+        if not _is_text(path):
+            report.failed.append((_printable(path), "its name is no valid text (Unicode)"))
+        elif path in known and known[path] == file_state(path):
+            report.present += 1
+        else:
+            new.append(path)
+    return new
+
+
 def describe_files(
     describer: Describer,
     paths: Sequence[str],
-    known: dict[str, FileState],
     report: AddReport,
     *,
     workers: int,
@@ -55,23 +70,14 @@ def describe_files(
     ----------
     describer : makes the records.
     paths : absolute paths.
-    known : the states of the files that are stored; those that have not changed are passed over.
     report : where counts and failures go; a batch counts as added once the next one is asked for.
     workers : threads that read images ahead.
     batch_size : images described together.
     progress : whether to show a bar on stderr, where that is a terminal.
     """
-    new = []
-    for path in dict.fromkeys(paths):
-        if not _is_text(path):
-            report.failed.append((_printable(path), "its name is no valid text (Unicode)"))
-        elif path in known and known[path] == file_state(path):
-            report.present += 1
-        else:
-            new.append(path)
     batch: list[_Read] = []
     read = show_progress(
-        _read_ahead(new, workers), len(new), "indexing", disable=None if progress else True
+        _read_ahead(paths, workers), len(paths), "indexing", disable=None if progress else True
     )
     for path, one in read:
         if isinstance(one, str):

@@ -10,31 +10,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.images import read_photo
+from claid_ext.describing import map_descriptor
 from claid_ext.index import manifest
 from claid_ext.index.embedded import EmbeddedStore
 from claid_ext.index.lock import writer_lock
-from claid_ext.index.paths import ImageFilter, absolute, file_state
-from claid_ext.index.ranking import VectorQuery, rank_everything
-from claid_ext.index.store import Entry
-from claid_ext.index.whitening import WHITENING_ROWS, Whitening, fit_whitening
-from claid_ext.record import ImageRecord, check_vectors
+from claid_ext.index.paths import ImageFilter, absolute
+from claid_ext.record import check_vectors
 from claid_ext.regions import Regions, RegionSource, region_source
-from claid_ext.search.adding import AddReport, describe_files
-from claid_ext.search.finding import find
+from claid_ext.search import fitting
+from claid_ext.search.adding import AddReport
+from claid_ext.search.finding import EXPAND, REFINE, FindOptions, Prepared, StageTimes, find
+from claid_ext.search.growing import Writer
 from claid_ext.search.options import new_options, source_of
-from claid_ext.search.query import Hit, Query, as_query, is_one_query, query_boxes
+from claid_ext.search.preparing import prepare
+from claid_ext.search.query import Hit, as_query, is_one_query
 from claid_ext.search.recipes import DEFAULT_RUNNING, Networks, Running
 
 if TYPE_CHECKING:
     import torch
 
     from claid_ext.describing import Descriptor
+    from claid_ext.descriptors.basis import Basis
     from claid_ext.detector import Detector
 
 __all__ = ["InstanceIndex"]
-
-ROWS_A_COMMIT = 4096  # of vectors that are known already; 32 MiB of 2048 dimensions
 
 
 class InstanceIndex:
@@ -58,7 +57,7 @@ class InstanceIndex:
         self.manifest = stored
         self.store = store
         self._networks = networks
-        self._fitted: Whitening | None = None
+        self._writer = Writer(path, store, networks, stored["pca"])
 
     @classmethod
     def create(
@@ -83,8 +82,8 @@ class InstanceIndex:
             RegionSource alone.
         factory : faiss's description of the index. Other than "Flat", it is used from the moment
             there are enough vectors to train it; until then all are compared.
-        pca : dimensions to keep of a PCA-whitening, fitted on the index when it holds 65,536
-            vectors, or at the end of an `add` after which it holds 4 per dimension; None for none.
+        pca : length of the whitened vectors, None for 208; only for a descriptor whose pooling is
+            "whitened".
         probes : cells that an inverted file ("IVF...") looks into for a query.
 
         Raises
@@ -98,8 +97,10 @@ class InstanceIndex:
         path.mkdir(parents=True, exist_ok=True)
         with writer_lock(path):
             manifest.clear_leftovers(path)
-            dim = options["descriptor"]["dim"]
-            EmbeddedStore(path, dim=dim).close()
+            network = map_descriptor(descriptor)
+            basis = fitting.start_basis(network, pca) if network else None
+            dim = options["descriptor"]["dim"] if basis is None else basis.vector_dim
+            EmbeddedStore(path, dim=dim, state=fitting.Frozen(basis, 0).state()).close()
             manifest.write_manifest(path, options)
         return cls._opened(path, source=source, descriptor=descriptor)
 
@@ -231,16 +232,13 @@ class InstanceIndex:
 
     @property
     def dim(self) -> int:
-        """Length of its vectors as they are now; the whitening, once fitted, shortens them."""
+        """Length of its vectors as they are now."""
         return self.store.dim
 
     @property
-    def whitening(self) -> Whitening | None:
-        """What was fitted for `pca` when there were enough vectors; it never changes."""
-        if self._fitted is None and self.manifest["pca"] is not None:
-            content = self.store.get("whitening")
-            self._fitted = Whitening.from_bytes(content) if content else None
-        return self._fitted
+    def basis(self) -> Basis | None:
+        """What its maps and vectors are coded by; None where they are not coded."""
+        return self._writer.frozen.basis
 
     @property
     def descriptor(self) -> Descriptor:
@@ -279,21 +277,34 @@ class InstanceIndex:
         """
         if workers < 1 or batch_size < 1:
             raise ValueError(f"workers and batch_size must be at least 1: {workers}, {batch_size}")
-        report = AddReport()
-        with self.store.writing():
-            batches = describe_files(
-                self._networks.describer,
-                [absolute(image) for image in images],
-                self.store.file_states(),
-                report,
-                workers=workers,
-                batch_size=batch_size,
-                progress=progress,
-            )
-            for entries in batches:
-                self._put(entries)
-            self._settle()
-        return report
+        return self._writer.add(
+            [absolute(image) for image in images],
+            workers=workers,
+            batch_size=batch_size,
+            progress=progress,
+        )
+
+    def refit(self, *, progress: bool = False) -> int:
+        """Fit the basis to the photos as they are now, and code all of them by it.
+
+        For an index that has grown far beyond the photos that its basis was fitted on. All photos
+        are read again, and nothing changes until that is done.
+
+        Parameters
+        ----------
+        progress : whether to show a bar on stderr, where that is a terminal.
+
+        Returns
+        -------
+        How many photos the basis was fitted on.
+
+        Raises
+        ------
+        ValueError : an index without maps, or of fewer than 50 photos.
+        UnreadableImageError : a photo that cannot be read any more; remove it first.
+        IndexLockedError : another process is writing.
+        """
+        return self._writer.refit(progress=progress)
 
     def add_described(
         self, images: Iterable[tuple[str | os.PathLike[str], Regions, NDArray[np.floating[Any]]]]
@@ -319,35 +330,7 @@ class InstanceIndex:
         ValueError : vectors of another shape, not finite, or of a length other than 1 or 0.
         OSError : the disk is full, or the folder not writable.
         """
-        dim = self.manifest["descriptor"]["dim"]
-        added, batch = 0, list[Entry]()
-        with self.store.writing():
-            for image, regions, vectors in images:
-                path = absolute(image)
-                rows = check_vectors(f"the vectors of {path}", vectors, len(regions), dim)
-                record = ImageRecord(regions.without_pixels(), rows)
-                batch.append(Entry(path, record, file_state(path)))
-                added += 1
-                if sum(len(entry.record) for entry in batch) >= ROWS_A_COMMIT:
-                    self._put(batch)
-                    batch = []
-            self._put(batch)
-            self._settle()
-        return added
-
-    def _put(self, entries: list[Entry]) -> None:
-        """Store entries; the caller holds the writer's lock.
-
-        The whitening is fitted as soon as there are as many vectors as it is ever fitted on, so
-        that a long `add` need not keep all of them at their full length.
-        """
-        whitening = self.whitening
-        if whitening:
-            entries = [entry._replace(record=whitening.applied(entry.record)) for entry in entries]
-        if entries:
-            self.store.upsert(entries)
-        if self.store.get("rows") >= WHITENING_ROWS:
-            self._fit_whitening()
+        return self._writer.add_described(images)
 
     def remove(self, image: str | os.PathLike[str]) -> None:
         """Remove an image.
@@ -367,18 +350,7 @@ class InstanceIndex:
         ------
         IndexLockedError : another process is writing.
         """
-        with self.store.writing():
-            self._fit_whitening()
-            self.store.settle(whole=True)
-
-    def _settle(self) -> None:
-        """Fit the whitening if it is time, then take vectors into the faiss index likewise."""
-        self._fit_whitening()
-        self.store.settle()
-
-    def _fit_whitening(self) -> None:
-        if self.manifest["pca"] is not None and self.whitening is None:
-            fit_whitening(self.store, self.manifest["pca"])
+        self.store.settle(whole=True)
 
     def search(
         self,
@@ -387,16 +359,24 @@ class InstanceIndex:
         *,
         min_size: float = 0.0,
         images: ImageFilter | None = None,
+        refine: int = REFINE,
+        expand: int = EXPAND,
+        times: StageTimes | None = None,
     ) -> list[list[Hit]]:
-        """Find the images that show a thing, ranked by their best region.
+        """Find the images that show a thing, and where.
 
         Parameters
         ----------
-        queries : a Query, an (image, box) pair or an image alone; or a list of these.
+        queries : a Query, an (image, box) pair, an image alone or what `prepare` gave; or a list of
+            these.
         k : how many distinct images; fewer come back only where fewer are in scope.
         min_size : regions smaller than this, in square pixels of their image, are passed over.
         images : which images may be found: a pattern such as "*/2024/*", paths, or a function of
             the path; None for all.
+        refine : in how many of the best images the box is searched for on their maps (stage 2); 0
+            for none: then hits have the boxes of stored regions. Not looked at without maps.
+        expand : by the best how many images the query is expanded; 0 for none. Only with maps.
+        times : where to add up what each stage took.
 
         Returns
         -------
@@ -406,22 +386,34 @@ class InstanceIndex:
         Raises
         ------
         UnreadableImageError : a query's image.
-        ValueError : k below 1; a box that is empty or outside its image.
+        ValueError : k below 1, refine or expand below 0; a box that is empty or outside its image.
         """
         many = [queries] if is_one_query(queries) else list(queries)
-        asked = [as_query(query) for query in many]
-        vectors = self.describe(asked)
-        both = [(its, query.all_of) for its, query in zip(vectors, asked, strict=True)]
-        return self.search_vectors(both, k, min_size=min_size, images=images)
+        if min(refine, expand) < 0:
+            raise ValueError(f"refine and expand must be at least 0, got {refine} and {expand}")
+        times = StageTimes() if times is None else times
+        prepared = self.prepare(many, times)
+        return self._find(prepared, FindOptions(k, min_size, images, refine, expand), times)
 
-    def describe(self, queries: Sequence[Query]) -> list[NDArray[np.float32]]:
-        """Return the vectors of queries, float32 (B, D) each, before any whitening."""
-        photos = [read_photo(query.image) for query in queries]
-        regions = [
-            Regions.of_boxes(photo.size, query_boxes(query, photo.size))
-            for query, photo in zip(queries, photos, strict=True)
-        ]
-        return self.descriptor(photos, regions) if photos else []
+    def prepare(self, queries: Sequence[Any], times: StageTimes | None = None) -> list[Prepared]:
+        """Describe queries once, to search for them several times.
+
+        Parameters
+        ----------
+        queries : as `search`, a list of them.
+        times : where to add up what it took.
+        """
+        with (times or StageTimes()).stage("query"):
+            return [
+                query
+                if isinstance(query, Prepared)
+                else prepare(as_query(query), self.descriptor, self.basis)
+                for query in queries
+            ]
+
+    def describe(self, queries: Sequence[Any]) -> list[NDArray[np.float32]]:
+        """Return the vectors of queries, float32 (B, D) each, as stage 1 compares them."""
+        return [prepared.vectors for prepared in self.prepare(queries)]
 
     def search_vectors(
         self,
@@ -431,38 +423,22 @@ class InstanceIndex:
         min_size: float = 0.0,
         images: ImageFilter | None = None,
     ) -> list[list[Hit]]:
-        """Search with vectors that `describe` or a descriptor gave.
+        """Search by vectors alone: stage 1 without expansion.
 
         Parameters
         ----------
         queries : of each, float32 (B, D) unit vectors, and whether all of them are asked for.
         k, min_size, images : as `search`.
         """
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        asked = [self._vector_query(*query) for query in queries]
-        return find(self.store, asked, k, min_size=min_size, images=images)
+        prepared = [
+            Prepared(check_vectors("a query's vectors", its, None, self.dim), all_of)
+            for its, all_of in queries
+        ]
+        return self._find(prepared, FindOptions(k, min_size, images, 0, 0))
 
-    def rank_everything(
-        self, queries: Sequence[NDArray[np.float32]]
-    ) -> tuple[list[str], NDArray[np.float32], NDArray[np.float32]]:
-        """Score every image for many queries at once, as mAP over all images needs.
-
-        Parameters
-        ----------
-        queries : of each, the float32 (B, D) vectors of its boxes, the best of which counts.
-
-        Returns
-        -------
-        paths : of the M images.
-        scores : float32 (Q, M), of each image's best region; -inf for an image without any.
-        boxes : float32 (Q, M, 4), that region's box in the image's pixels.
-        """
-        asked = [self._vector_query(vectors, False) for vectors in queries]
-        with self.store.reading() as view:
-            return view.table.paths, *rank_everything(asked, view)
-
-    def _vector_query(self, vectors: Any, all_of: bool) -> VectorQuery:
-        dim = self.manifest["descriptor"]["dim"]
-        its = check_vectors("a query's vectors", vectors, None, dim)
-        return VectorQuery(self.whitening(its) if self.whitening else its, all_of)
+    def _find(
+        self, queries: Sequence[Prepared], options: FindOptions, times: StageTimes | None = None
+    ) -> list[list[Hit]]:
+        if options.k < 1:
+            raise ValueError(f"k must be at least 1, got {options.k}")
+        return find(self.store, queries, options, self.basis, times)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from claid_ext.describing import map_descriptor
 from claid_ext.index.base import check_factory
 from claid_ext.regions import RegionSource, region_source
 
@@ -37,8 +38,11 @@ def new_options(
     """
     described = descriptor.manifest()
     dim = described["dim"]
-    if pca is not None and not 1 <= pca <= dim:
-        raise ValueError(f"pca must be from 1 to the descriptor's {dim}, got {pca}")
+    network = map_descriptor(descriptor)
+    if pca is not None and network is None:
+        raise ValueError(f'pca is for a descriptor with pooling="whitened", got pca={pca}')
+    if pca is not None and pca < 1:
+        raise ValueError(f"pca must be at least 1, got {pca}")
     if probes < 1:
         raise ValueError(f"probes must be at least 1, got {probes}")
     check_factory(factory, pca or dim)

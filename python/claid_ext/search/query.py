@@ -40,11 +40,15 @@ class Hit:
     Attributes
     ----------
     image : its path, as the index holds it.
-    box : of its best region, (x0, y0, x1, y1) in pixels of the upright image.
-    score : cosine similarity of that region and the query, -1 to 1; the sum over the boxes where
-        all of several are asked for.
-    level : of that region in its tree; 1 for those cut from the whole image.
-    parts : where all of several boxes are asked for, the best region for each; else empty.
+    box : where the thing is, (x0, y0, x1, y1) in pixels of the upright image: found by stage 2, or,
+        where it did not look, the image's best region.
+    score : by which hits are ranked: the cosine of stage 1, and with stage 2 its core / 1.5 added;
+        the sum over the boxes where all of several are asked for.
+    level : of the stored region in its tree; 1 for those cut from the whole image.
+    parts : where all of several boxes are asked for, what was found for each; else empty.
+    region : the stored region that the box came near, as `box`.
+    similarity : of stage 1 alone: the cosine of the query and the image's best region, -1 to 1; the
+        sum over the boxes where all of several are asked for.
     """
 
     image: str
@@ -52,6 +56,8 @@ class Hit:
     score: float
     level: int
     parts: tuple[Hit, ...] = ()
+    region: Box | None = None
+    similarity: float | None = None
 
 
 def as_query(query: Any) -> Query:

@@ -10,13 +10,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claid_ext.describing import RegionDescriber
 from claid_ext.errors import IndexMismatchError, InvalidIndexError
 from claid_ext.index.manifest import check_same
 
 if TYPE_CHECKING:
     import torch
 
-    from claid_ext.describing import Descriptor, RegionDescriber
+    from claid_ext.describing import Descriptor
+    from claid_ext.descriptors.basis import Basis
     from claid_ext.regions import RegionSource
 
     Recipe = Mapping[str, Any]
@@ -102,12 +104,9 @@ class Networks:
             self._descriptor = descriptor
         return self._descriptor
 
-    @property
-    def describer(self) -> RegionDescriber:
-        """Both, as what turns photos into records."""
-        from claid_ext.describing import RegionDescriber
-
-        return RegionDescriber(self.source, self.descriptor)
+    def describer(self, basis: Basis | None) -> RegionDescriber:
+        """Both, with the index's basis, as what turns photos into records."""
+        return RegionDescriber(self.source, self.descriptor, basis)
 
     def _check(self, part: str, made: RegionSource | Descriptor) -> None:
         check_same(self._folder, self._manifest[part], made.manifest(), part)
@@ -147,7 +146,12 @@ def _detected(recipe: Recipe, running: Running) -> RegionSource:
         batch_size=running.batch_size,
         **options,
     )
-    return DetectedRegions(detector, recipe["scales"], with_dummies=recipe["with_dummies"])
+    return DetectedRegions(
+        detector,
+        recipe["scales"],
+        with_dummies=recipe["with_dummies"],
+        max_regions=recipe["max_regions"],
+    )
 
 
 def _boxes(recipe: Recipe, _: Running) -> RegionSource:

@@ -46,6 +46,7 @@ class Templates:
     means : float32 (T, d'), mean of the last layer's cells in the box, of length 1.
     cells : float32 (G, d), cells of the first layer that lie inside the box.
     aspect : width of the box over its height.
+    cell_side : of the first layer's cells, in the network's pixels.
     """
 
     vector: FloatArray
@@ -54,6 +55,7 @@ class Templates:
     means: FloatArray
     cells: FloatArray
     aspect: float
+    cell_side: float
 
 
 def query_templates(
@@ -100,6 +102,7 @@ class _Seen:
     parts: FloatArray  # (9, d)
     mean: FloatArray  # (d',)
     cells: FloatArray  # (n, d)
+    cell_side: float
 
 
 def _views(
@@ -162,8 +165,11 @@ def _seen(
         _cover(inside, its.shape[:2], one.extent, parts)
         for its, one, parts in ((cells[0], maps[0], PARTS), (cells[-1], maps[-1], 1))
     )
+    rows = maps[0].values.shape[1]
+    per_pixel = view.size[0] / (view.box[3] - view.box[1])
     return _Seen(
         side=side,
+        cell_side=maps[0].extent[0] / rows * per_pixel,
         vector=region_vectors(maps, inside[None], basis)[0],
         parts=_means(cells[0], first),
         mean=_means(cells[-1], last)[0],
@@ -216,5 +222,6 @@ def _templates(box: NDArray[np.float64], seen: Sequence[_Seen]) -> Templates:
         parts=np.stack([its.parts for its in seen]),
         means=np.stack([its.mean for its in seen]),
         cells=np.concatenate([its.cells for its in of_cells.values()]),
+        cell_side=native.cell_side,
         aspect=float((box[2] - box[0]) / (box[3] - box[1])),
     )
