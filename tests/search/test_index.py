@@ -159,19 +159,6 @@ def test_quantised_index_finds_k_distinct_images_with_true_scores(tmp_path, fake
     assert [h.score for h in hits] == pytest.approx([truth[h.image] for h in hits], abs=2e-6)
 
 
-def test_whitening_is_fitted_once_there_are_enough_vectors(tmp_path, fake, photos):
-    with InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="grid", pca=4) as index:
-        assert index.dim == DIM
-        assert index.add(photos[:3]).added == 3  # 90 vectors, more than 4 x 4
-        assert index.dim == 4
-        index.add(photos[3:])
-        hit = index.search((photos[5], None), 1)[0][0]
-        assert -1.0001 <= hit.score <= 1.0001
-    with InstanceIndex.open(tmp_path / "i", descriptor=fake()) as index:
-        assert index.dim == 4
-        assert len(index) == 6
-
-
 def test_add_resumes_replaces_changed_files_and_reports_bad_ones(tmp_path, fake, photos):
     from PIL import Image
 

@@ -67,8 +67,10 @@ def test_small_things_are_found_enlarged(detector, picture):
 @pytest.mark.parametrize("seed", range(3))
 def test_regions_of_all_scales_are_joined_without_their_likes(detector, seed):
     photo = blobs(seed)
-    alone = [region_source("detect", detector, [scale])([photo])[0] for scale in (1, 2)]
-    (joined,) = region_source("detect", detector, [2, 1])([photo])
+    alone = [
+        region_source("detect", detector, [scale], max_regions=None)([photo])[0] for scale in (1, 2)
+    ]
+    (joined,) = region_source("detect", detector, [2, 1], max_regions=None)([photo])
     unlike = ~(iou(alone[0].boxes, alone[1].boxes) >= 0.8).any(axis=1)
     assert 0 < unlike.sum() < len(alone[0])
     for name in ("boxes", "level", "size", "connectivity", "dominance"):
@@ -195,4 +197,6 @@ def test_wrong_scales_and_octaves_by_name():
     with pytest.raises(ValueError, match="octaves must be from 1 to 4"):
         RegionDescriptor(torch.nn.Identity(), octaves=5)
     with pytest.raises(ValueError, match="octaves is not for the tokens"):
-        RegionDescriptor(Detector(patch_means, patch_size=PATCH).backbone, octaves=2)
+        RegionDescriptor(
+            Detector(patch_means, patch_size=PATCH).backbone, octaves=2, pooling="mean"
+        )

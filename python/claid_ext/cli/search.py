@@ -22,7 +22,7 @@ def add_parser(subparsers: Any) -> None:
         "search",
         help="find a thing again in an index",
         description="Find the images of an index that show a thing, and where it is. The vectors "
-        "of their regions find the images (stage 1), the maps of the best of them the box (stage 2).",
+        "of their regions find the images (stage 1), the maps of the best ones the box (stage 2).",
     )
     parser.add_argument("index", type=Path, metavar="INDEX", help="made by `claid index`")
     parser.add_argument("query", type=Path, metavar="QUERY", help="an image")
