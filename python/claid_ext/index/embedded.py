@@ -95,7 +95,7 @@ class EmbeddedStore:
                 dim, count = record.vectors.shape[1], count + 1
             if dim != self.dim and count < len(self._file.images().ids):
                 raise ValueError(f"records of {dim} dimensions must be given for every image")
-            state = {**state, "dim": dim}
+            state = {"dim": dim, **state}
             for name, value in {**state, "base": None, "base digest": None}.items():
                 self._file.set(name, value)
 

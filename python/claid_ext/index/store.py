@@ -109,7 +109,8 @@ class Store(Protocol):
     def recode(self, records: Iterator[tuple[int, ImageRecord]], state: dict[str, Any]) -> None:
         """Replace the records of stored images, by id, and set entries of the state; all or none.
 
-        The vectors may have other dimensions afterwards: `records` then covers every image.
+        The vectors may have other dimensions afterwards: `records` then covers every image, or, of
+        an empty store, `state` has the new "dim".
         """
 
     def writing(self) -> AbstractContextManager[None]:

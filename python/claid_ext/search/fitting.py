@@ -117,7 +117,10 @@ def to_raw(store: Store, describer: RegionDescriber) -> bool:
         records = dict(_described(plain, paths, stored))
     except (ClaidError, OSError, ValueError):
         return False
-    store.recode(iter(records.items()), NO_BASIS.state())
+    state = NO_BASIS.state()
+    if not records and (descriptor := map_descriptor(describer.descriptor)):
+        state["dim"] = descriptor.channels
+    store.recode(iter(records.items()), state)
     return True
 
 
