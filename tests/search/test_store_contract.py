@@ -424,7 +424,7 @@ def test_ranking_is_right_whatever_is_proposed(store, kind, way, all_of):
     entries = [entry(i, rows=4 + i % 9) for i in range(150)]
     store.upsert(entries)
     store.settle()
-    for seed in range(12):
+    for seed in range(6):
         query = VectorQuery(asked(seed, 1 + seed % 3), all_of)
         truth = brute_force(entries, query)
         with store.reading() as view:
