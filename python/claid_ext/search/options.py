@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from claid_ext.describing import map_descriptor
 from claid_ext.index.base import check_factory
 from claid_ext.regions import RegionSource, region_source
+from claid_ext.search.fitting import final_dim
 
 if TYPE_CHECKING:
     from claid_ext.describing import Descriptor
@@ -45,7 +46,7 @@ def new_options(
         raise ValueError(f"pca must be at least 1, got {pca}")
     if probes < 1:
         raise ValueError(f"probes must be at least 1, got {probes}")
-    check_factory(factory, pca or dim)
+    check_factory(factory, dim if network is None else final_dim(network, pca))
     return {
         "regions": source.manifest(),
         "descriptor": described,
