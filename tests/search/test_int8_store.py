@@ -142,6 +142,27 @@ def test_scores_differ_from_the_true_ones_by_no_more_than_is_said(tmp_path):
     store.close()
 
 
+@pytest.mark.parametrize("dim", [*range(1, 70), 96, 128, 208, 256, 1000])
+def test_whatever_the_dimension_scores_are_those_of_the_very_bytes(tmp_path, dim):
+    """faiss has kernels of its own for multiples of 16, 32 and 64, some of them for integers."""
+    rng = np.random.default_rng(dim)
+    codes = encode_vectors(vectors(rng, 60, dim))
+    query = vectors(rng, 1, dim)
+    store = made(tmp_path, {f"/i/{i}": codes[i : i + 1] for i in range(60)}, dim=dim)
+    with store.reading() as view:
+        (found,) = view.candidates(query, 60, 1)
+        true = decode_vectors(codes).astype(np.float64) @ query[0].astype(np.float64)
+        off = np.abs(found.scores - true[found.images - 1])
+        assert off.max() <= view.score_error < 0.01
+        index = view._coded.index
+    rows = np.array([[-128, -127, -1, 0, 1, 126, 127]], np.float32).repeat(dim, axis=0).T[:, :dim]
+    index.reset()
+    index.add(np.ascontiguousarray(rows))
+    scores, numbers = index.search(query, 7)
+    np.testing.assert_allclose(scores[0], rows[numbers[0], 0] * query.sum(), rtol=0, atol=2e-3)
+    store.close()
+
+
 def codes_like(query, cosine, length, count):
     """Codes of nearly this cosine with the query, and of nearly this length."""
     rng = np.random.default_rng(6)
