@@ -10,6 +10,7 @@ Records and bases are written so. A changed bit, a missing or an additional byte
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -61,7 +62,9 @@ def pack(magic: bytes, version: int, arrays: Mapping[str, NDArray[np.generic]]) 
     return content + _digest(content)
 
 
-def unpack(magic: bytes, versions: range, content: bytes, what: str) -> dict[str, NDArray[Any]]:
+def unpack(
+    magic: bytes, versions: range, content: bytes, what: str, *, only: str | None = None
+) -> dict[str, NDArray[Any]]:
     """Return the arrays that `pack` wrote, read-only.
 
     Parameters
@@ -70,6 +73,7 @@ def unpack(magic: bytes, versions: range, content: bytes, what: str) -> dict[str
     versions : those that can be read.
     content : the bytes.
     what : what to call it in an error.
+    only : the one array that is wanted, None for all; the checksum is of all either way.
 
     Raises
     ------
@@ -94,9 +98,10 @@ def unpack(magic: bytes, versions: range, content: bytes, what: str) -> dict[str
             code, dimensions = body[end], body[end + 1]
             shape = struct.unpack_from(f"<{dimensions}I", body, end + 2)
             at = end + 2 + 4 * dimensions
-            size = int(np.prod(shape, dtype=np.int64))
-            arrays[name] = np.frombuffer(body, _DTYPES[code], size, at).reshape(shape)
-            at += arrays[name].nbytes
+            dtype, size = _DTYPES[code], math.prod(shape)
+            if only in {None, name}:
+                arrays[name] = np.frombuffer(body, dtype, size, at).reshape(shape)
+            at += size * dtype.itemsize
     except (IndexError, ValueError, struct.error) as error:
         raise DamagedRecordError(f"{what} is damaged: {error}") from None
     if at != len(body):

@@ -272,9 +272,9 @@ def encode_vectors(vectors: ArrayLike) -> NDArray[np.int8]:
     """Code unit vectors (..., D) as int8: each component times 254, rounded.
 
     One step for all, and no scale to store beside them: what a code stands for is its direction
-    (`decode_vectors`). Since all codes are about 254 long, to within 1 %, faiss may rank the very
-    bytes by inner product (`ScalarQuantizer.QT_8bit_direct_signed`). A vector with a component over
-    1/2, which whitened ones hardly have, is shortened to fit: its direction stays.
+    (`decode_vectors`). Since all codes are about 254 long, to within 1 %, the very bytes are ranked
+    by inner product (`claid_ext.index.coded`). A vector with a component over 1/2, which whitened
+    ones hardly have, is shortened to fit: its direction stays.
     """
     given = np.asarray(vectors, np.float32)
     largest = np.iinfo(np.int8).max
