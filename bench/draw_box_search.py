@@ -112,7 +112,7 @@ def draw(query: NDArray[np.uint8], box: tuple[int, ...], photo: Any, found: Foun
 def best_score(
     boxes: NDArray[np.float32], scores: NDArray[np.float64], size: tuple[int, int]
 ) -> NDArray[np.float64]:
-    """Give each pixel the score of the best box that covers it, the lowest for none: (height, width)."""
+    """Give each pixel (height, width) the score of the best box that covers it; else the lowest."""
     heat = np.full(size, scores.min())
     for number in np.argsort(scores):  # better ones over worse ones
         x0, y0, x1, y1 = boxes[number]
