@@ -22,6 +22,7 @@ from claid_ext.errors import DamagedRecordError
 __all__ = ["pack", "unpack"]
 
 DIGEST_BYTES = 16
+MOST_LETTERS = 255
 _HEAD = struct.Struct("<4sHH")
 _DTYPES = tuple(np.dtype(name) for name in ("<f4", "<f8", "<f2", "<i4", "<i8", "i1", "u1", "<u2"))
 _CODES = {dtype: code for code, dtype in enumerate(_DTYPES)}
@@ -40,13 +41,16 @@ def pack(magic: bytes, version: int, arrays: Mapping[str, NDArray[np.generic]]) 
     Raises
     ------
     TypeError : an array of another dtype.
+    ValueError : a longer name, or one that is not ASCII.
     """
     parts = [_HEAD.pack(magic, version, len(arrays))]
     for name, array in arrays.items():
         dtype = array.dtype.newbyteorder("<")
         if dtype not in _CODES:
             raise TypeError(f"{name} must be of {[str(d) for d in _DTYPES]}, got {array.dtype}")
-        label = name.encode("ascii")
+        if not name.isascii() or len(name) > MOST_LETTERS:
+            raise ValueError(f"a name must be ASCII, at most {MOST_LETTERS} characters: {name!r}")
+        label = name.encode()
         parts += [
             struct.pack("<B", len(label)),
             label,

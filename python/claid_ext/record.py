@@ -40,6 +40,9 @@ _COLUMNS = {
 }
 
 
+_VECTORS = (np.dtype(np.float32), np.dtype(np.int8))
+
+
 @dataclass(frozen=True, eq=False)
 class CellMap:
     """One layer of a descriptor network over a whole image.
@@ -91,8 +94,13 @@ class ImageRecord:
         return replace(self, maps=())
 
     def to_bytes(self) -> bytes:
-        """Return the record, its maps included, as bytes that are the same on every machine."""
-        regions = self.regions
+        """Return the record, its maps included, as bytes that are the same on every machine.
+
+        Raises
+        ------
+        ValueError : parts that do not fit each other, as `check_record`.
+        """
+        regions = check_record(self).regions
         columns = {name: getattr(regions, name).astype(d) for name, d in _COLUMNS.items()}
         return pack(
             _RECORD,
@@ -117,6 +125,9 @@ class ImageRecord:
         try:
             height, width = blocks["image_size"].tolist()
             columns: dict[str, Any] = {name: blocks[name] for name in _COLUMNS}
+            for name, wanted in [("image_size", np.int64), *_COLUMNS.items()]:
+                if (got := blocks[name].dtype) != wanted:
+                    raise ValueError(f"{name} must be {np.dtype(wanted)}, got {got}")
             regions = Regions((height, width), **columns)
             return check_record(cls(regions, blocks["vectors"], _maps_of(blocks)), what)
         except (KeyError, ValueError, TypeError) as error:
@@ -142,7 +153,8 @@ def check_record(record: ImageRecord, what: str = "the record") -> ImageRecord:
 
     Raises
     ------
-    ValueError : columns or vectors of another length than there are boxes; an image without pixels.
+    ValueError : columns or vectors of another shape than there are boxes, vectors of another dtype;
+        an image without pixels.
     """
     regions, count = record.regions, len(record.regions)
     if min(regions.image_size) < 1:
@@ -150,12 +162,17 @@ def check_record(record: ImageRecord, what: str = "the record") -> ImageRecord:
     if regions.boxes.shape != (count, 4):
         raise ValueError(f"{what}: boxes must be (R, 4), got {regions.boxes.shape}")
     for name in _COLUMNS:
-        if len(getattr(regions, name)) != count:
-            raise ValueError(f"{what}: {name} has {len(getattr(regions, name))} of {count} regions")
+        column = getattr(regions, name)
+        if len(column) != count:
+            raise ValueError(f"{what}: {name} has {len(column)} of {count} regions")
+        if name != "boxes" and column.ndim != 1:
+            raise ValueError(f"{what}: {name} must be ({count},), got {column.shape}")
     if record.vectors.ndim != 2 or len(record.vectors) != count:
         raise ValueError(
             f"{what}: vectors must be ({count}, D), one per region, got {record.vectors.shape}"
         )
+    if record.vectors.dtype.newbyteorder("=") not in _VECTORS:
+        raise ValueError(f"{what}: vectors must be float32 or int8, got {record.vectors.dtype}")
     return record
 
 

@@ -16,9 +16,9 @@ from claid_ext.descriptors.basis import (
     decode_vectors,
     default_dims,
     encode_vectors,
-    shipped_basis,
     unit,
 )
+from claid_ext.descriptors.shipped import shipped_basis
 from claid_ext.errors import DamagedRecordError
 from hypothesis import given
 from hypothesis import strategies as st

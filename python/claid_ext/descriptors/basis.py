@@ -17,7 +17,6 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
@@ -35,7 +34,6 @@ __all__ = [
     "decode_vectors",
     "default_dims",
     "encode_vectors",
-    "shipped_basis",
     "unit",
 ]
 
@@ -62,7 +60,6 @@ _MAGIC = b"CBAS"
 _VERSION = 1
 _READABLE = range(1, _VERSION + 1)
 _FINGERPRINT_BYTES = 32  # of SHA-256
-_SHIPPED = ("efficientnet_lite0",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -297,26 +294,6 @@ def decode_vectors(codes: NDArray[np.int8]) -> FloatArray:
     if codes.dtype != np.int8:
         raise TypeError(f"codes of vectors must be int8, got {codes.dtype}")
     return unit(codes)
-
-
-def shipped_basis(network: str) -> Basis | None:
-    """Find the basis that comes with this package for a network, for indexes of few photos.
-
-    Parameters
-    ----------
-    network : SHA-256 of the weights, hexadecimal.
-
-    Returns
-    -------
-    None where there is none for these weights.
-    """
-    return next((basis for basis in _all_shipped() if network and basis.network == network), None)
-
-
-@functools.cache
-def _all_shipped() -> tuple[Basis, ...]:
-    folder = files("claid_ext.descriptors") / "data"
-    return tuple(Basis.from_bytes((folder / f"{name}.basis").read_bytes()) for name in _SHIPPED)
 
 
 def _check_cells(cells: ArrayLike, channels: int) -> FloatArray:

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from claid_ext.backbones import BACKBONES, Backbone, load_backbone
-from claid_ext.descriptors.basis import shipped_basis
 from claid_ext.descriptors.maps import photo_maps, region_vectors
 from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork, timm_network, token_map
 from claid_ext.descriptors.pooling import POOLINGS, FeatureMap, pool_regions
+from claid_ext.descriptors.shipped import shipped_basis
 from claid_ext.images import as_image
 from claid_ext.regions import Regions
 

@@ -75,7 +75,10 @@ class EmbeddedStore:
     def upsert(self, entries: Sequence[Entry]) -> None:
         """Store images in one transaction."""
         with self._transaction():
+            dim = self.dim
             for entry in entries:
+                if (its := entry.record.vectors.shape[1]) != dim:
+                    raise ValueError(f"{entry.path}: vectors must be (R, {dim}), got (R, {its})")
                 self._file.add(entry)
 
     def delete_images(self, paths: Sequence[str]) -> int:
@@ -86,11 +89,13 @@ class EmbeddedStore:
     def recode(self, records: Iterator[tuple[int, ImageRecord]], state: dict[str, Any]) -> None:
         """Replace records and set the state in one transaction; the faiss index goes."""
         with self._transaction():
-            dim = None
+            dim, count = self.dim, 0
             for image, record in records:
                 self._file.set_record(image, record)
-                dim = record.vectors.shape[1]
-            state = state if dim is None else {**state, "dim": dim}
+                dim, count = record.vectors.shape[1], count + 1
+            if dim != self.dim and count < len(self._file.images().ids):
+                raise ValueError(f"records of {dim} dimensions must be given for every image")
+            state = {**state, "dim": dim}
             for name, value in {**state, "base": None, "base digest": None}.items():
                 self._file.set(name, value)
 
@@ -225,8 +230,11 @@ class EmbeddedView:
 
     def records(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, ImageRecord]]:
         """Yield (id, record without maps) of images."""
-        return self._file.records(ids)
+        return self._file.records(self._known(ids))
 
     def maps(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, tuple[CellMap, ...]]]:
         """Yield (id, maps) of images that have maps."""
-        return self._file.maps(ids)
+        return self._file.maps(self._known(ids))
+
+    def _known(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        return ids[np.isin(ids, self.table.ids)]

@@ -116,7 +116,8 @@ def rank_images(
 
 def _bound(query: VectorQuery, found: list[Candidates]) -> float:
     """Return what an image without any vector among those found can score at most."""
-    last = [its.scores[-1] if len(its.scores) else -1.0 for its in found]
+    none = [-1.0 if its.exhausted else 1.0 for its in found]  # nothing is known where none came
+    last = [its.scores[-1] if len(its.scores) else n for its, n in zip(found, none, strict=True)]
     return query.combine(np.array(last, np.float32))
 
 

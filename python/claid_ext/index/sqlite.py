@@ -3,6 +3,10 @@
 SQLite and not Parquet: it comes with Python, and a transaction is all that "an image wholly or not
 at all" needs. Everything that is derived from it, such as the faiss index beside it, can always be
 made again.
+
+SQLite itself notices few changes of its file. So each row has a checksum, an image's those of its
+record and maps too, and the state the sums of these checksums: a row that is changed, missing or
+found in another's place is an error.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.errors import InvalidIndexError
+from claid_ext.blocks import DIGEST_BYTES
+from claid_ext.errors import DamagedRecordError, InvalidIndexError
 from claid_ext.index.store import Entry, FileState
 from claid_ext.record import CellMap, ImageRecord, maps_from_bytes, maps_to_bytes
 
@@ -33,15 +38,19 @@ _SCHEMA = """
 CREATE TABLE images (
     id INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, so that a reader cannot mix two up
     path TEXT NOT NULL UNIQUE,
-    bytes INTEGER NOT NULL, modified INTEGER NOT NULL,  -- of the file: length, time of change in ns
-    first INTEGER NOT NULL, count INTEGER NOT NULL,  -- its rows in the order of all vectors
-    checksum INTEGER NOT NULL  -- CRC-32 of the five columns before
+    size INTEGER NOT NULL, modified INTEGER NOT NULL,  -- of the file: bytes, time of change in ns
+    first INTEGER NOT NULL, regions INTEGER NOT NULL,  -- its rows in the order of all vectors
+    record BLOB NOT NULL, maps BLOB,  -- the digests that end its record and its maps, if any
+    checksum INTEGER NOT NULL  -- of all columns before
 );
 CREATE TABLE records (image INTEGER PRIMARY KEY, data BLOB NOT NULL);  -- without maps
 CREATE TABLE maps (image INTEGER PRIMARY KEY, data BLOB NOT NULL);  -- read by the second stage only
-CREATE TABLE state (name TEXT PRIMARY KEY, value);
-INSERT INTO state VALUES ('rows', 0);  -- rows given out so far, those of removed images included
+CREATE TABLE state (name TEXT PRIMARY KEY, checksum INTEGER NOT NULL, value);
 """
+
+# Entries of the state: rows given out so far, those of removed images included; the sums of the
+# checksums of all images, and of all other entries.
+ROWS, IMAGES_SUM, SEAL = "rows", "images", "seal"
 
 
 class RowTable(NamedTuple):
@@ -56,6 +65,20 @@ class RowTable(NamedTuple):
     counts: NDArray[np.int64]
     paths: list[str]
     rows: int
+
+
+class _Image(NamedTuple):
+    """A row of the table of images."""
+
+    id: int
+    path: str
+    size: int
+    modified: int
+    first: int
+    regions: int
+    record: bytes
+    maps: bytes | None
+    checksum: int
 
 
 class RecordFile:
@@ -73,6 +96,10 @@ class RecordFile:
             raise InvalidIndexError(f"{folder} is no instance index: it has no {FILE}")
         with self._errors():
             self._connection = self._connect(create)
+        if create:
+            with self.transaction():
+                self.set(ROWS, 0)
+                self.set(IMAGES_SUM, 0)
 
     def _connect(self, create: bool) -> sqlite3.Connection:
         uri = self.path.resolve().as_uri()
@@ -105,8 +132,10 @@ class RecordFile:
         """Turn SQLite's errors into ones that say what happened to which file."""
         try:
             yield
-        except sqlite3.Error as error:
-            if "full" in str(error) or "disk I/O" in str(error):
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # its messages quote what it read
+            code = getattr(error, "sqlite_errorcode", None)
+            short = code == sqlite3.SQLITE_IOERR_SHORT_READ
+            if "full" in str(error) or ("disk I/O" in str(error) and not short):
                 raise OSError(
                     errno.ENOSPC, f"{error}; images added before are kept", str(self.path)
                 ) from error
@@ -139,15 +168,32 @@ class RecordFile:
             self._connection.execute("ROLLBACK")
 
     def get(self, name: str) -> Any:
-        """Return an entry of the state, None where there is none."""
-        found = self._all("SELECT value FROM state WHERE name = ?", (name,))
-        return found[0][0] if found else None
+        """Return an entry of the state, None where there is none.
+
+        Raises
+        ------
+        InvalidIndexError : the state has been changed by something else than this class.
+        """
+        rows = self._all(
+            "SELECT name, checksum, CASE WHEN name IN (?, ?) THEN value END FROM state",
+            (name, SEAL),
+        )
+        values = {its: value for its, _, value in rows}
+        sums = {its: checksum for its, checksum, _ in rows if its != SEAL}
+        value = values.get(name)
+        if values.get(SEAL) != sum(sums.values()) or (
+            name in sums and sums[name] != _checksum(name, value)
+        ):
+            raise InvalidIndexError(f"{self.path} is damaged: its state is changed")
+        return value
 
     def set(self, name: str, value: Any) -> None:
-        """Set an entry of the state; None takes it away."""
-        self._connection.execute("DELETE FROM state WHERE name = ?", (name,))
+        """Set an entry of the state; None takes it away; within a transaction."""
+        execute = self._connection.execute
+        execute("DELETE FROM state WHERE name IN (?, ?)", (name, SEAL))
         if value is not None:
-            self._connection.execute("INSERT INTO state VALUES (?, ?)", (name, value))
+            execute("INSERT INTO state VALUES (?, ?, ?)", (name, _checksum(name, value), value))
+        execute("INSERT INTO state SELECT ?, 0, ifnull(sum(checksum), 0) FROM state", (SEAL,))
 
     def version(self) -> int:
         """Return a number that changes when another connection has changed the file."""
@@ -160,16 +206,24 @@ class RecordFile:
         ------
         InvalidIndexError : an entry has been changed by something else than this class.
         """
-        rows = self._all(
-            "SELECT id, first, count, path, bytes, modified, checksum FROM images "
-            "ORDER BY first, id"
-        )
-        for _, first, count, path, size, modified, checksum in rows:
-            if checksum != _checksum(path, (size, modified), first, count):
-                raise InvalidIndexError(f"{self.path} is damaged: the entry of {path!r} is changed")
-        numbers = np.array([row[:3] for row in rows], np.int64).reshape(-1, 3)
-        ids, first, count = np.ascontiguousarray(numbers.T)
-        return RowTable(ids, first, count, [row[3] for row in rows], int(self.get("rows")))
+        rows = sorted(self._entries(), key=lambda entry: (entry.first, entry.id))
+        numbers = np.array([(one.id, one.first, one.regions) for one in rows], np.int64)
+        ids, first, count = np.ascontiguousarray(numbers.reshape(-1, 3).T)
+        return RowTable(ids, first, count, [one.path for one in rows], int(self.get(ROWS)))
+
+    def _entries(self) -> list[_Image]:
+        """Return all images as they were stored, in no order."""
+        entries = []
+        for row in self._all(f"SELECT {', '.join(_Image._fields)} FROM images"):
+            entry = _Image(*row)
+            if entry.checksum != _checksum(*entry[:-1]):
+                raise InvalidIndexError(
+                    f"{self.path} is damaged: the entry of {entry.path!r} is changed"
+                )
+            entries.append(entry)
+        if sum(entry.checksum for entry in entries) != self.get(IMAGES_SUM):
+            raise InvalidIndexError(f"{self.path} is damaged: images are missing")
+        return entries
 
     def holds(self, path: str) -> bool:
         """Whether there is an image of this path."""
@@ -177,71 +231,107 @@ class RecordFile:
 
     def file_states(self) -> dict[str, FileState]:
         """Return the state that each image's file had when it was added."""
-        rows = self._all("SELECT path, bytes, modified FROM images")
-        return {path: (size, modified) for path, size, modified in rows}
+        return {one.path: (one.size, one.modified) for one in self._entries()}
 
     def add(self, entry: Entry) -> None:
         """Add an image, in place of an older one of this path; within a transaction."""
         path, record, file = entry
         self.remove(path)
-        first, count = int(self.get("rows")), len(record)
+        first, count = int(self.get(ROWS)), len(record)
+        # A row that holds the new number, which is never given out again.
         cursor = self._connection.execute(
-            "INSERT INTO images (path, bytes, modified, first, count, checksum) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            (path, *file, first, count, _checksum(path, file, first, count)),
+            "INSERT INTO images (path, size, modified, first, regions, record, checksum) "
+            "VALUES (?, 0, 0, 0, 0, x'', 0)",
+            (path,),
         )
-        self.set_record(cursor.lastrowid or 0, record)
-        self.set("rows", first + count)
+        blank = _Image(cursor.lastrowid or 0, path, file[0], file[1], first, count, b"", None, 0)
+        self._put(blank, self._put_blobs(blank, record))
+        self.set(ROWS, first + count)
 
     def set_record(self, image: int, record: ImageRecord) -> None:
-        """Store an image's record, in place of an older one; within a transaction."""
+        """Store an image's record, in place of an older one; within a transaction.
+
+        Raises
+        ------
+        ValueError : there is no such image, or it has another number of regions.
+        """
+        columns = ", ".join(_Image._fields)
+        found = self._all(f"SELECT {columns} FROM images WHERE id = ?", (image,))
+        if not found:
+            raise ValueError(f"{self.path}: there is no image {image}")
+        old = _Image(*found[0])
+        if len(record) != old.regions:
+            raise ValueError(
+                f"{self.path}: {old.path} has {old.regions} regions, got a record of {len(record)}"
+            )
+        self._put(old, self._put_blobs(old, record))
+
+    def _put_blobs(self, image: _Image, record: ImageRecord) -> _Image:
+        """Store a record and its maps; return the image with their digests."""
+        self._connection.execute("DELETE FROM maps WHERE image = ?", (image.id,))
         blobs = {"records": record.without_maps().to_bytes()}
-        self._connection.execute("DELETE FROM maps WHERE image = ?", (image,))
         if record.maps:
             blobs["maps"] = maps_to_bytes(record.maps)
         for table, data in blobs.items():
-            self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (image, data))
+            self._connection.execute(
+                f"INSERT OR REPLACE INTO {table} VALUES (?, ?)", (image.id, data)
+            )
+        digests = {table: data[-DIGEST_BYTES:] for table, data in blobs.items()}
+        return image._replace(record=digests["records"], maps=digests.get("maps"))
+
+    def _put(self, old: _Image, new: _Image) -> None:
+        """Change an image's row, the checksums with it."""
+        new = new._replace(checksum=_checksum(*new[:-1]))
+        self._connection.execute(
+            "UPDATE images SET size = ?, modified = ?, first = ?, regions = ?, record = ?, "
+            "maps = ?, checksum = ? WHERE id = ?",
+            (*new[2:], new.id),
+        )
+        self._add_to_sum(new.checksum - old.checksum)
+
+    def _add_to_sum(self, difference: int) -> None:
+        self.set(IMAGES_SUM, self.get(IMAGES_SUM) + difference)
 
     def remove(self, path: str) -> bool:
         """Remove an image and say whether it was there; within a transaction."""
-        found = self._all("SELECT id FROM images WHERE path = ?", (path,))
-        for table, key in (("records", "image"), ("maps", "image"), ("images", "id")):
-            self._connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", found)
+        found = self._all("SELECT id, checksum FROM images WHERE path = ?", (path,))
+        for image, checksum in found:
+            for table, key in (("records", "image"), ("maps", "image"), ("images", "id")):
+                self._connection.execute(f"DELETE FROM {table} WHERE {key} = ?", (image,))
+            self._add_to_sum(-checksum)
         return bool(found)
 
     def renumber(self, table: RowTable, chosen: NDArray[np.bool_]) -> None:
         """Give chosen images the first rows that `table` has; within a transaction."""
-        numbers = np.flatnonzero(chosen).tolist()
-        files = self.file_states()
+        firsts = dict(zip(table.ids[chosen].tolist(), table.first[chosen].tolist(), strict=True))
+        changed = [
+            one._replace(first=firsts[one.id]) for one in self._entries() if one.id in firsts
+        ]
+        ready = [one._replace(checksum=_checksum(*one[:-1])) for one in changed]
         self._connection.executemany(
             "UPDATE images SET first = ?, checksum = ? WHERE id = ?",
-            [
-                (
-                    first := int(table.first[i]),
-                    _checksum(table.paths[i], files[table.paths[i]], first, int(table.counts[i])),
-                    int(table.ids[i]),
-                )
-                for i in numbers
-            ],
+            [(one.first, one.checksum, one.id) for one in ready],
         )
-        self.set("rows", table.rows)
+        self._add_to_sum(sum(one.checksum for one in ready) - sum(one.checksum for one in changed))
+        self.set(ROWS, table.rows)
 
     def records(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, ImageRecord]]:
-        """Yield (id, record without maps) of images, in no order.
-
-        An image removed meanwhile is left out.
+        """Yield (id, record without maps) of images that are there, in no order.
 
         Raises
         ------
-        DamagedRecordError : it is not what was stored.
+        DamagedRecordError : it is not what was stored, or not there.
         """
-        for image, data in self._blobs("records", ids):
-            yield image, ImageRecord.from_bytes(data, f"{self.path}: the record of image {image}")
+        for image, digest, data in self._blobs("record", "records", ids):
+            what = f"{self.path}: the record of image {image}"
+            yield image, ImageRecord.from_bytes(_whole(what, digest, data), what)
 
     def maps(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, tuple[CellMap, ...]]]:
         """Yield (id, maps) of images that have maps, as `records`."""
-        for image, data in self._blobs("maps", ids):
-            yield image, maps_from_bytes(data, f"{self.path}: the maps of image {image}")
+        for image, digest, data in self._blobs("maps", "maps", ids):
+            if digest is not None:
+                what = f"{self.path}: the maps of image {image}"
+                yield image, maps_from_bytes(_whole(what, digest, data), what)
 
     def record_bytes(self) -> NDArray[np.int64]:
         """Return how many bytes the record of each image takes, maps included, int64 (M,)."""
@@ -261,12 +351,30 @@ class RecordFile:
         with self._errors():
             return self._connection.execute(query, values).fetchall()
 
-    def _blobs(self, table: str, ids: NDArray[np.int64]) -> Iterator[tuple[int, bytes]]:
+    def _blobs(self, column: str, table: str, ids: NDArray[np.int64]) -> Iterator[Any]:
+        """Yield (id, digest, bytes) of images; digest and bytes are None where there are none."""
         for start in range(0, len(ids), IDS_AT_ONCE):
             some = ids[start : start + IDS_AT_ONCE].tolist()
             marks = ", ".join("?" * len(some))
-            yield from self._all(f"SELECT image, data FROM {table} WHERE image IN ({marks})", some)
+            found = self._all(
+                f"SELECT images.id, images.{column}, blobs.data FROM images "
+                f"LEFT JOIN {table} AS blobs ON blobs.image = images.id "
+                f"WHERE images.id IN ({marks})",
+                some,
+            )
+            if missing := {*some} - {image for image, _, _ in found}:
+                raise DamagedRecordError(f"{self.path} is damaged: no image {min(missing)}")
+            yield from found
 
 
-def _checksum(path: str, file: FileState, first: int, count: int) -> int:
-    return zlib.crc32(f"{path}\0{file[0]} {file[1]} {first} {count}".encode())
+def _whole(what: str, digest: bytes, data: bytes | None) -> bytes:
+    """Return a record's bytes, which must be those that were stored for this image."""
+    if data is None or data[-DIGEST_BYTES:] != digest:
+        raise DamagedRecordError(f"{what} is damaged: {'missing' if data is None else 'another'}")
+    return data
+
+
+def _checksum(*values: Any) -> int:
+    """CRC-32 of values, which tells 1 from "1"."""
+    parts = (f"b{zlib.crc32(v)}" if isinstance(v, bytes) else ascii(v) for v in values)
+    return zlib.crc32("\0".join(parts).encode())

@@ -17,16 +17,13 @@ from claid_ext.reference.decomposition import (
     high_energy,
     k_sums,
     lane_sum,
-    mix,
-    mix_all,
     norms,
     objective,
     q15_rows,
-    random_start,
     seed_start,
     seeds,
-    visiting_order,
 )
+from claid_ext.reference.visiting import mix, mix_all, random_start, visiting_order
 
 __all__ = [
     "affinity",

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from claid_ext.describing import RegionDescriber, map_descriptor, record_of
-from claid_ext.descriptors.basis import Basis, default_dims, shipped_basis
+from claid_ext.descriptors.basis import Basis, default_dims
+from claid_ext.descriptors.shipped import shipped_basis
 from claid_ext.errors import ClaidError
 from claid_ext.images import read_photo
 from claid_ext.index.store import Store

@@ -10,18 +10,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.describing import map_descriptor
 from claid_ext.index import manifest
 from claid_ext.index.embedded import EmbeddedStore
-from claid_ext.index.lock import writer_lock
 from claid_ext.index.paths import ImageFilter, absolute
 from claid_ext.record import check_vectors
-from claid_ext.regions import Regions, RegionSource, region_source
-from claid_ext.search import fitting
+from claid_ext.regions import Regions, RegionSource
 from claid_ext.search.adding import AddReport
 from claid_ext.search.finding import EXPAND, REFINE, FindOptions, Prepared, StageTimes, find
 from claid_ext.search.growing import Writer
-from claid_ext.search.options import new_options, source_of
+from claid_ext.search.opening import given_source, make_folder, source_of
 from claid_ext.search.preparing import prepare
 from claid_ext.search.query import Hit, as_query, is_one_query
 from claid_ext.search.recipes import DEFAULT_RUNNING, Networks, Running
@@ -91,18 +88,9 @@ class InstanceIndex:
         FileExistsError : the folder holds something.
         ValueError : a wrong option.
         """
-        path = Path(path)
         source = source_of(regions, detector, scales)
-        options = new_options(source, descriptor, factory, pca, probes)
-        path.mkdir(parents=True, exist_ok=True)
-        with writer_lock(path):
-            manifest.clear_leftovers(path)
-            network = map_descriptor(descriptor)
-            basis = fitting.start_basis(network, pca) if network else None
-            dim = options["descriptor"]["dim"] if basis is None else basis.vector_dim
-            EmbeddedStore(path, dim=dim, state=fitting.Frozen(basis, 0).state()).close()
-            manifest.write_manifest(path, options)
-        return cls._opened(path, source=source, descriptor=descriptor)
+        make_folder(Path(path), source, descriptor, factory=factory, pca=pca, probes=probes)
+        return cls._opened(Path(path), source=source, descriptor=descriptor)
 
     @classmethod
     def open(
@@ -131,17 +119,12 @@ class InstanceIndex:
         IndexMismatchError : a descriptor, detector or scales other than it was made with.
         """
         path = Path(path)
-        stored = manifest.read_manifest(path)
-        made = stored["regions"]
-        its_scales = sorted(map(float, made.get("scales", ())))
-        if scales is not None and sorted(map(float, scales)) != its_scales:
-            manifest.check_same(path, its_scales, sorted(scales), "scales")
-        if detector is not None:
-            regions = region_source(
-                "detect", detector, its_scales or None, with_dummies=made.get("with_dummies", False)
-            )
+        made = manifest.read_manifest(path)["regions"]
         return cls._opened(
-            path, source=regions, descriptor=descriptor, running=Running(device=device)
+            path,
+            source=given_source(path, made, detector, scales) or regions,
+            descriptor=descriptor,
+            running=Running(device=device),
         )
 
     @classmethod
@@ -172,27 +155,26 @@ class InstanceIndex:
         ValueError : no descriptor or regions where there is no index yet, or a wrong option.
         """
         path = Path(path)
+        parts = {"regions": regions, "descriptor": descriptor}
         given = {"factory": factory, "pca": pca, "probes": probes}
         asked: dict[str, Any] = {name: v for name, v in given.items() if v is not None}
         if not manifest.has_manifest(path):
             if descriptor is None or regions is None:
                 raise ValueError(f"{path} is no index yet: a new one needs regions and descriptor")
             return cls.create(path, descriptor=descriptor, regions=regions, **asked)
-        stored = manifest.read_manifest(path)
-        parts = {"regions": regions, "descriptor": descriptor}
         asked |= {name: part.manifest() for name, part in parts.items() if part is not None}
+        stored = manifest.read_manifest(path)
         manifest.check_same(path, {name: stored[name] for name in asked}, asked, "")
         return cls._opened(path, source=regions, descriptor=descriptor, running=running)
 
     @classmethod
     def _opened(cls, path: Path, **networks: Any) -> InstanceIndex:
         stored = manifest.read_manifest(path)
-        ready = Networks(path, stored, **networks)
         store = EmbeddedStore(path, factory=stored["factory"], probes=stored["probes"])
-        return cls(path, store, stored, ready)
+        return cls(path, store, stored, Networks(path, stored, **networks))
 
     def close(self) -> None:
-        """Close the files. The index cannot be used afterwards."""
+        """Close the files; the index cannot be used afterwards."""
         self.store.close()
 
     def __enter__(self) -> InstanceIndex:
@@ -205,8 +187,7 @@ class InstanceIndex:
 
     def __len__(self) -> int:
         """Return the number of images."""
-        with self.store.reading() as view:
-            return len(view.table.ids)
+        return len(self.images)
 
     def __repr__(self) -> str:
         """Return its folder, images and vectors."""
@@ -288,15 +269,8 @@ class InstanceIndex:
         """Fit the basis to the photos as they are now, and code all of them by it.
 
         For an index that has grown far beyond the photos that its basis was fitted on. All photos
-        are read again, and nothing changes until that is done.
-
-        Parameters
-        ----------
-        progress : whether to show a bar on stderr, where that is a terminal.
-
-        Returns
-        -------
-        How many photos the basis was fitted on.
+        are read again, and nothing changes until that is done; `progress` is as of `add`. Returns
+        how many photos the basis was fitted on.
 
         Raises
         ------
@@ -311,13 +285,13 @@ class InstanceIndex:
     ) -> int:
         """Add images whose vectors are known already, in place of older ones of their paths.
 
-        They are taken one by one, and committed some thousand regions at a time: each wholly or not
-        at all, also when the process is killed. What was committed before an error is kept.
+        They are taken one by one and committed some thousand regions at a time, each wholly or not
+        at all; what was committed before an error is kept. They have no maps, and so no stage 2.
 
         Parameters
         ----------
         images : of each its path (what to call it; no file needs to be there), its R regions, and
-            float (R, D) unit vectors, as the descriptor gives them.
+            float (R, D) unit vectors.
 
         Returns
         -------
@@ -325,20 +299,15 @@ class InstanceIndex:
 
         Raises
         ------
-        IndexLockedError : another process is writing.
-        TypeError : vectors that are no floats.
-        ValueError : vectors of another shape, not finite, or of a length other than 1 or 0.
-        OSError : the disk is full, or the folder not writable.
+        IndexLockedError, OSError : as `add`.
+        TypeError, ValueError : vectors that are not finite floats (R, D) of length 1 or 0.
         """
         return self._writer.add_described(images)
 
     def remove(self, image: str | os.PathLike[str]) -> None:
         """Remove an image.
 
-        Raises
-        ------
-        KeyError : it is not in the index.
-        IndexLockedError : another process is writing.
+        Raises KeyError if it is not in the index, IndexLockedError if another process is writing.
         """
         if not self.store.delete_images([absolute(image)]):
             raise KeyError(f"{image} is not in the index {self.path}")
@@ -346,9 +315,7 @@ class InstanceIndex:
     def compact(self) -> None:
         """Give back what removed images took, and take all vectors into the faiss index.
 
-        Raises
-        ------
-        IndexLockedError : another process is writing.
+        Raises IndexLockedError if another process is writing.
         """
         self.store.settle(whole=True)
 
@@ -367,21 +334,19 @@ class InstanceIndex:
 
         Parameters
         ----------
-        queries : a Query, an (image, box) pair, an image alone or what `prepare` gave; or a list of
-            these.
+        queries : a Query, an (image, box) pair, an image, what `prepare` gave; or a list of these.
         k : how many distinct images; fewer come back only where fewer are in scope.
         min_size : regions smaller than this, in square pixels of their image, are passed over.
         images : which images may be found: a pattern such as "*/2024/*", paths, or a function of
             the path; None for all.
         refine : in how many of the best images the box is searched for on their maps (stage 2); 0
-            for none: then hits have the boxes of stored regions. Not looked at without maps.
-        expand : by the best how many images the query is expanded; 0 for none. Only with maps.
+            for none: then hits have the boxes of stored regions.
+        expand : by how many of the best images the query is expanded, if there are maps; 0: none.
         times : where to add up what each stage took.
 
         Returns
         -------
-        The hits of each query, best first; a list of lists also for one query. Empty for an empty
-        index.
+        The hits of each query, best first; a list of lists also for one query.
 
         Raises
         ------
@@ -396,19 +361,12 @@ class InstanceIndex:
         return self._find(prepared, FindOptions(k, min_size, images, refine, expand), times)
 
     def prepare(self, queries: Sequence[Any], times: StageTimes | None = None) -> list[Prepared]:
-        """Describe queries once, to search for them several times.
-
-        Parameters
-        ----------
-        queries : as `search`, a list of them.
-        times : where to add up what it took.
-        """
+        """Describe a list of queries once, to `search` for them several times."""
+        basis = self.basis
         with (times or StageTimes()).stage("query"):
             return [
-                query
-                if isinstance(query, Prepared)
-                else prepare(as_query(query), self.descriptor, self.basis)
-                for query in queries
+                one if isinstance(one, Prepared) else prepare(as_query(one), self.descriptor, basis)
+                for one in queries
             ]
 
     def describe(self, queries: Sequence[Any]) -> list[NDArray[np.float32]]:
@@ -425,10 +383,8 @@ class InstanceIndex:
     ) -> list[list[Hit]]:
         """Search by vectors alone: stage 1 without expansion.
 
-        Parameters
-        ----------
-        queries : of each, float32 (B, D) unit vectors, and whether all of them are asked for.
-        k, min_size, images : as `search`.
+        `queries` holds float32 (B, D) unit vectors of each, and whether all of them are asked for;
+        the rest is as of `search`.
         """
         prepared = [
             Prepared(check_vectors("a query's vectors", its, None, self.dim), all_of)
