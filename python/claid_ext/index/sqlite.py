@@ -21,13 +21,7 @@ from numpy.typing import NDArray
 
 from claid_ext.errors import InvalidIndexError
 from claid_ext.index.store import Entry, FileState
-from claid_ext.record import (
-    CellMap,
-    ImageRecord,
-    maps_from_bytes,
-    maps_to_bytes,
-    vectors_from_bytes,
-)
+from claid_ext.record import CellMap, ImageRecord, maps_from_bytes, maps_to_bytes
 
 __all__ = ["FILE", "RecordFile", "RowTable"]
 
@@ -243,11 +237,6 @@ class RecordFile:
         """
         for image, data in self._blobs("records", ids):
             yield image, ImageRecord.from_bytes(data, f"{self.path}: the record of image {image}")
-
-    def vectors(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (id, vectors as they are stored) of images, as `records`: several times faster."""
-        for image, data in self._blobs("records", ids):
-            yield image, vectors_from_bytes(data, f"{self.path}: the record of image {image}")
 
     def maps(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, tuple[CellMap, ...]]]:
         """Yield (id, maps) of images that have maps, as `records`."""
