@@ -62,9 +62,7 @@ def pack(magic: bytes, version: int, arrays: Mapping[str, NDArray[np.generic]]) 
     return content + _digest(content)
 
 
-def unpack(
-    magic: bytes, versions: range, content: bytes, what: str, *, only: str | None = None
-) -> dict[str, NDArray[Any]]:
+def unpack(magic: bytes, versions: range, content: bytes, what: str) -> dict[str, NDArray[Any]]:
     """Return the arrays that `pack` wrote, read-only.
 
     Parameters
@@ -73,7 +71,6 @@ def unpack(
     versions : those that can be read.
     content : the bytes.
     what : what to call it in an error.
-    only : the one array that is wanted, None for all; the checksum is of all either way.
 
     Raises
     ------
@@ -98,11 +95,9 @@ def unpack(
             code, dimensions = body[end], body[end + 1]
             shape = struct.unpack_from(f"<{dimensions}I", body, end + 2)
             at = end + 2 + 4 * dimensions
-            dtype, size = _DTYPES[code], math.prod(shape)
-            if only in {None, name}:
-                arrays[name] = np.frombuffer(body, dtype, size, at).reshape(shape)
-            at += size * dtype.itemsize
-    except (IndexError, ValueError, struct.error) as error:
+            arrays[name] = np.frombuffer(body, _DTYPES[code], math.prod(shape), at).reshape(shape)
+            at += arrays[name].nbytes
+    except (IndexError, ValueError, OverflowError, struct.error) as error:
         raise DamagedRecordError(f"{what} is damaged: {error}") from None
     if at != len(body):
         raise DamagedRecordError(f"{what} is damaged: {len(body) - at} bytes too many")

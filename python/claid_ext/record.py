@@ -23,8 +23,6 @@ __all__ = [
     "check_vectors",
     "maps_from_bytes",
     "maps_to_bytes",
-    "unit_vectors",
-    "vectors_from_bytes",
 ]
 
 _RECORD, _MAPS = b"CREC", b"CMAP"
@@ -84,7 +82,12 @@ class ImageRecord:
     @property
     def unit_vectors(self) -> NDArray[np.float32]:
         """The vectors as float32 (R, D) of length 1, or 0 where there is no feature."""
-        return unit_vectors(self.vectors)
+        if self.vectors.dtype == np.float32:
+            return self.vectors
+        decoded = self.vectors.astype(np.float32)
+        length = np.sqrt(np.einsum("rd,rd->r", decoded, decoded))
+        unit: NDArray[np.float32] = decoded / np.maximum(length, np.finfo(np.float32).tiny)[:, None]
+        return unit
 
     def without_maps(self) -> ImageRecord:
         """Return the same without maps."""
@@ -129,27 +132,6 @@ class ImageRecord:
             return check_record(cls(regions, blocks["vectors"], _maps_of(blocks)), what)
         except (KeyError, ValueError, TypeError) as error:
             raise DamagedRecordError(f"{what} is damaged: {error}") from None
-
-
-def unit_vectors(vectors: NDArray[Any]) -> NDArray[np.float32]:
-    """Decode stored vectors (R, D): float32 of length 1, or 0 where there is no feature."""
-    if vectors.dtype == np.float32:
-        return vectors
-    decoded = vectors.astype(np.float32)
-    length = np.sqrt(np.einsum("rd,rd->r", decoded, decoded))
-    unit: NDArray[np.float32] = decoded / np.maximum(length, np.finfo(np.float32).tiny)[:, None]
-    return unit
-
-
-def vectors_from_bytes(content: bytes, what: str = "the record") -> NDArray[Any]:
-    """Read the vectors of a record as they are stored, (R, D), and nothing else of it.
-
-    Raises DamagedRecordError, as `ImageRecord.from_bytes`.
-    """
-    vectors = unpack(_RECORD, _READABLE, content, what, only="vectors").get("vectors")
-    if vectors is None or vectors.ndim != 2:
-        raise DamagedRecordError(f"{what} is damaged: it has no vectors (R, D)")
-    return vectors
 
 
 def maps_to_bytes(maps: tuple[CellMap, ...]) -> bytes:

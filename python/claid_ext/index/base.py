@@ -22,7 +22,6 @@ from numpy.typing import NDArray
 
 from claid_ext.files import write_whole
 from claid_ext.index.sqlite import RecordFile, RowTable
-from claid_ext.record import unit_vectors
 
 __all__ = [
     "check_factory",
@@ -81,8 +80,8 @@ def read_rows(
     start = np.cumsum(count) - count
     place = dict(zip(table.ids[chosen].tolist(), start[chosen].tolist(), strict=True))
     vectors = np.empty((int(count.sum()), 0), np.float32)
-    for image, stored in file.vectors(table.ids[chosen]):
-        its = unit_vectors(stored)
+    for image, record in file.records(table.ids[chosen]):
+        its = record.unit_vectors
         if vectors.shape[1] == 0:
             vectors = np.empty((len(vectors), its.shape[1]), np.float32)
         vectors[place[image] : place[image] + len(its)] = its
@@ -115,8 +114,8 @@ def rows_to_train(index: Any) -> int:
 
 def stays_in_records(file: RecordFile, table: RowTable, factory: str) -> bool:
     """Whether vectors need no base: all are compared, and they are int8, as in the first image."""
-    first = file.vectors(table.ids[:1]) if factory == FLAT else iter(())
-    return any(vectors.dtype == np.int8 for _, vectors in first)
+    first = file.records(table.ids[:1]) if factory == FLAT else iter(())
+    return any(record.vectors.dtype == np.int8 for _, record in first)
 
 
 def renew_base(

@@ -29,10 +29,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.descriptors.basis import VECTOR_UNIT
+from claid_ext.descriptors.basis import VECTOR_UNIT, decode_vectors
 from claid_ext.index.base import import_faiss
 from claid_ext.index.sqlite import RecordFile
-from claid_ext.record import unit_vectors
 
 __all__ = ["CodedRows", "read_coded"]
 
@@ -89,7 +88,7 @@ def read_coded(file: RecordFile, ids: NDArray[np.int64], dim: int) -> CodedRows 
         index.add(rows[near])
         images.append(owners[near])
         aside_images.append(owners[~near])
-        aside.append(unit_vectors(codes[~near]))
+        aside.append(decode_vectors(codes[~near]))
     # The sum of |q_i| is at most sqrt(D) |q|.
     rounding = (dim + 1) * HALF_ULP * (1 + LENGTH_ERROR) + DECODING * dim**0.5 / VECTOR_UNIT
     others = np.concatenate([np.empty((0, dim), np.float32), *aside])
@@ -119,10 +118,10 @@ def _chunks(
     owners: list[int] = []
     parts: list[NDArray[Any]] = []
     waiting = 0
-    for image, vectors in file.vectors(ids):
+    for image, record in file.records(ids):
         owners.append(image)
-        parts.append(vectors)
-        waiting += len(vectors)
+        parts.append(record.vectors)
+        waiting += len(record)
         if waiting >= ROWS_AT_ONCE:
             yield np.repeat(owners, [len(its) for its in parts]), np.concatenate(parts)
             owners, parts, waiting = [], [], 0

@@ -26,13 +26,7 @@ from numpy.typing import NDArray
 from claid_ext.blocks import DIGEST_BYTES
 from claid_ext.errors import DamagedRecordError, InvalidIndexError
 from claid_ext.index.store import Entry, FileState
-from claid_ext.record import (
-    CellMap,
-    ImageRecord,
-    maps_from_bytes,
-    maps_to_bytes,
-    vectors_from_bytes,
-)
+from claid_ext.record import CellMap, ImageRecord, maps_from_bytes, maps_to_bytes
 
 __all__ = ["FILE", "RecordFile", "RowTable"]
 
@@ -331,11 +325,6 @@ class RecordFile:
         for image, digest, data in self._blobs("record", "records", ids):
             what = f"{self.path}: the record of image {image}"
             yield image, ImageRecord.from_bytes(_whole(what, digest, data), what)
-
-    def vectors(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Yield (id, vectors as they are stored) of images, as `records`: several times faster."""
-        for image, data in self._blobs("records", ids):
-            yield image, vectors_from_bytes(data, f"{self.path}: the record of image {image}")
 
     def maps(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, tuple[CellMap, ...]]]:
         """Yield (id, maps) of images that have maps, as `records`."""
