@@ -264,7 +264,7 @@ def _brute_force(
 
     The vectors are made again, and coded and decoded as the store does.
     """
-    from claid_ext.descriptors.basis import decode_vectors, encode_vectors
+    from claid_ext.vectors import decode_vectors, encode_vectors
 
     made = setting.made
     scores = np.empty((len(queries), len(made.counts)), np.float32)

@@ -15,11 +15,11 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 pytest.importorskip("faiss")
-from claid_ext.descriptors.basis import decode_vectors
 from claid_ext.errors import DamagedRecordError, IndexMismatchError, UnreadableImageError
 from claid_ext.regions import Regions
 from claid_ext.search import InstanceIndex, Query, fitting
 from claid_ext.search.recipes import Networks
+from claid_ext.vectors import decode_vectors
 from PIL import Image
 
 CHANNELS = (40, 48)

@@ -7,7 +7,6 @@ import pytest
 
 pytest.importorskip("faiss")
 
-from claid_ext.descriptors.basis import decode_vectors, encode_vectors, unit
 from claid_ext.errors import DamagedRecordError
 from claid_ext.index import base as faiss_base
 from claid_ext.index import ranking
@@ -16,6 +15,7 @@ from claid_ext.index.ranking import Scope, VectorQuery, rank_images
 from claid_ext.index.store import Entry
 from claid_ext.record import ImageRecord
 from claid_ext.regions import Regions
+from claid_ext.vectors import decode_vectors, encode_vectors, unit
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -397,6 +397,10 @@ class Doubtful(NamedTuple):
     def exact(self) -> bool:
         return self.real.exact
 
+    @property
+    def score_error(self) -> float:
+        return self.real.score_error
+
     def records(self, ids):
         return self.real.records(ids)
 

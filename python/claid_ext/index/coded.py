@@ -29,9 +29,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.descriptors.basis import VECTOR_UNIT, decode_vectors
 from claid_ext.index.base import import_faiss
 from claid_ext.index.sqlite import RecordFile
+from claid_ext.vectors import VECTOR_UNIT, decode_vectors
 
 __all__ = ["CodedRows", "read_coded"]
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.descriptors.basis import VECTOR_UNIT
 from claid_ext.index import base as faiss_base
 from claid_ext.index.coded import CodedRows, read_coded
 from claid_ext.index.lock import writer_lock
 from claid_ext.index.sqlite import RecordFile
 from claid_ext.index.store import Candidates, Entry, FileState, ImageTable
 from claid_ext.record import CellMap, ImageRecord
+from claid_ext.vectors import VECTOR_UNIT
 
 __all__ = ["EmbeddedStore", "EmbeddedView"]
 

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claid_ext.describing import map_descriptor
-from claid_ext.descriptors.basis import encode_vectors
 from claid_ext.index.paths import absolute, file_state
 from claid_ext.index.store import Entry, Store
 from claid_ext.record import ImageRecord, check_vectors
@@ -19,6 +18,7 @@ from claid_ext.regions import Regions
 from claid_ext.search import fitting
 from claid_ext.search.adding import AddReport, describe_files, new_files
 from claid_ext.search.recipes import Networks
+from claid_ext.vectors import encode_vectors
 
 __all__ = ["Writer"]
 
