@@ -35,7 +35,7 @@ class Descriptor(Protocol):
         """
 
     def manifest(self) -> dict[str, Any]:
-        """Return what must match for the same vectors to come out, as JSON values; includes `dim`."""
+        """Return what must match for the same vectors to come out, as JSON values; with `dim`."""
 
     def recipe(self) -> dict[str, Any] | None:
         """Return how to make it again, named and versioned; None if that cannot be written down."""

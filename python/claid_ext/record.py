@@ -94,7 +94,7 @@ class ImageRecord:
         return replace(self, maps=())
 
     def to_bytes(self) -> bytes:
-        """Return the record, its maps included, as bytes that are the same on every machine.
+        """Return the record, including its maps, as bytes that are the same on every machine.
 
         Raises
         ------

@@ -77,7 +77,7 @@ def _of_detection(found: Detection, with_dummies: bool) -> Regions:
 
 
 def _add_unlike(fine: Regions, coarse: Regions) -> Regions:
-    """Add the regions that only a smaller scale has, with masks on the larger scale's finer grid."""
+    """Add the regions that only the smaller scale has; their masks go to the finer grid."""
     assert fine.masks is not None
     assert fine.covered is not None
     assert coarse.masks is not None
