@@ -10,6 +10,7 @@ Records and bases are written so. A changed bit, a missing or an additional byte
 from __future__ import annotations
 
 import hashlib
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -94,10 +95,9 @@ def unpack(magic: bytes, versions: range, content: bytes, what: str) -> dict[str
             code, dimensions = body[end], body[end + 1]
             shape = struct.unpack_from(f"<{dimensions}I", body, end + 2)
             at = end + 2 + 4 * dimensions
-            size = int(np.prod(shape, dtype=np.int64))
-            arrays[name] = np.frombuffer(body, _DTYPES[code], size, at).reshape(shape)
+            arrays[name] = np.frombuffer(body, _DTYPES[code], math.prod(shape), at).reshape(shape)
             at += arrays[name].nbytes
-    except (IndexError, ValueError, struct.error) as error:
+    except (IndexError, ValueError, OverflowError, struct.error) as error:
         raise DamagedRecordError(f"{what} is damaged: {error}") from None
     if at != len(body):
         raise DamagedRecordError(f"{what} is damaged: {len(body) - at} bytes too many")

@@ -140,8 +140,8 @@ def record_of(
     layers : what the layers are called; numbers, where that is not known.
     basis : what vectors and maps are coded by; None for float32 vectors and float16 maps.
     """
-    from claid_ext.descriptors.basis import encode_vectors
     from claid_ext.descriptors.maps import cell_maps, region_vectors
+    from claid_ext.vectors import encode_vectors
 
     names = layers if len(layers) == len(maps) else [str(number) for number in range(len(maps))]
     vectors = region_vectors(maps, regions.boxes, basis)

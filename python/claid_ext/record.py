@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from claid_ext.blocks import pack, unpack
 from claid_ext.errors import DamagedRecordError
 from claid_ext.regions.value import Regions
+from claid_ext.vectors import decode_vectors
 
 __all__ = [
     "CellMap",
@@ -84,10 +85,7 @@ class ImageRecord:
         """The vectors as float32 (R, D) of length 1, or 0 where there is no feature."""
         if self.vectors.dtype == np.float32:
             return self.vectors
-        decoded = self.vectors.astype(np.float32)
-        length = np.sqrt(np.einsum("rd,rd->r", decoded, decoded))
-        unit: NDArray[np.float32] = decoded / np.maximum(length, np.finfo(np.float32).tiny)[:, None]
-        return unit
+        return decode_vectors(self.vectors)
 
     def without_maps(self) -> ImageRecord:
         """Return the same without maps."""

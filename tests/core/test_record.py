@@ -255,7 +255,7 @@ def headed(count, body):
         (headed(1, b"\x01\xff\x00\x00" + bytes(4)), "ascii"),
         (headed(1, b"\x01x\x00\x02\x01\x00"), "buffer"),
         (headed(1, b"\x01x\x00\x01\x09\x00\x00\x00" + bytes(8)), "buffer"),
-        (headed(1, b"\x01x\x06\x04" + struct.pack("<4I", *[2**31] * 2, 2, 2)), "reshape"),
+        (headed(1, b"\x01x\x06\x04" + struct.pack("<4I", *[2**31] * 2, 2, 2)), "too large"),
         (headed(0, b"x"), "1 bytes too many"),
         (headed(1, b"\x01x\x06\x00ab"), "1 bytes too many"),
     ],

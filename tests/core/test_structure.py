@@ -148,6 +148,34 @@ def test_importing_the_package_pulls_numpy_alone() -> None:
     assert pulled == set()
 
 
+@pytest.mark.parametrize(
+    ("module", "unwanted"),
+    [
+        ("index", {"torch", "torchvision", "timm", "PIL", "claid_ext.detector"}),
+        ("record", {"torch", "torchvision", "timm", "PIL", "claid_ext.detector", "faiss"}),
+        ("describing", {"torch", "torchvision", "timm", "PIL", "claid_ext.detector", "faiss"}),
+    ],
+)
+def test_right_of_the_seam_are_arrays_alone(module: str, unwanted: set[str]) -> None:
+    """An index is read and searched without networks or pictures; also where they are installed."""
+    code = f"import sys, claid_ext.{module}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert f"claid_ext.{module}" in loaded
+    assert loaded & unwanted == set()
+
+
+def test_the_index_imports_nothing_left_of_the_seam() -> None:
+    """Not in its functions either: at run time, it meets arrays alone."""
+    known = modules()
+    left = ("backbones", "descriptors", "detector", "images", "search", "describing", "cli")
+    names = {f"claid_ext.{name}" for name in left}
+    for name, path in known.items():
+        if name.startswith("claid_ext.index"):
+            used = imported(name, path, known)
+            assert {one for one in used if ".".join(one.split(".")[:2]) in names} == set()
+
+
 def test_lazy_names_are_listed_and_come_from_where_they_are_said_to() -> None:
     listed = dir(claid_ext)
     assert listed == sorted(listed)

@@ -10,16 +10,10 @@ import pytest
 
 pytest.importorskip("faiss")
 
-from claid_ext.descriptors.basis import (
-    Basis,
-    LayerBasis,
-    decode_vectors,
-    default_dims,
-    encode_vectors,
-    unit,
-)
+from claid_ext.descriptors.basis import Basis, LayerBasis, default_dims
 from claid_ext.descriptors.shipped import shipped_basis
 from claid_ext.errors import DamagedRecordError
+from claid_ext.vectors import decode_vectors, encode_vectors, unit
 from hypothesis import given
 from hypothesis import strategies as st
 

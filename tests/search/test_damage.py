@@ -15,6 +15,7 @@ pytest.importorskip("faiss")
 from claid_ext.errors import DamagedRecordError, InvalidIndexError
 from claid_ext.index import EmbeddedStore
 from claid_ext.index.ranking import Scope, VectorQuery, rank_everything, rank_images
+from claid_ext.index.sqlite import RecordFile
 from claid_ext.record import maps_to_bytes
 from stores import KINDS, asked, entry
 
@@ -228,3 +229,24 @@ def test_rows_that_are_missing_or_anothers_are_noticed(sound, tmp_path, change):
         assert connection.execute(change).rowcount > 0
     connection.close()
     assert outcome(work, wanted) == "noticed"
+
+
+def test_a_schema_that_is_no_text_is_noticed(sound, tmp_path):
+    """SQLite's own message quotes the schema, and cannot be read then."""
+    folder, _ = sound
+    content = (folder / "records.sqlite").read_bytes()
+    changed = content.replace(b"CREATE TABLE state", b"CREATE \xffABLE state", 1)
+    assert changed != content
+    assert outcomes(sound, tmp_path, [("records.sqlite", changed)]) == {"noticed": 1}
+
+
+def test_an_image_that_is_in_the_table_but_not_found_is_noticed(sound, tmp_path):
+    """As when the inner pages of SQLite's tree lead elsewhere."""
+    folder, _ = sound
+    shutil.copytree(folder, tmp_path / "work")
+    file = RecordFile(tmp_path / "work")
+    some = np.array([file.images().ids[0], 999])
+    for read in (file.records, file.maps):
+        with pytest.raises(DamagedRecordError, match="no image 999"):
+            list(read(some))
+    file.close()

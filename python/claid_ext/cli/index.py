@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -96,7 +97,7 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
 
     Options that were not given are the index's own.
     """
-    from claid_ext.index.manifest import has_manifest
+    from claid_ext.index.manifest import has_manifest, read_manifest
     from claid_ext.search import InstanceIndex
     from claid_ext.search.recipes import Running
 
@@ -105,6 +106,8 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
         name != "threads" for name in detect_options(args)
     )
     asks_vectors = _asked(args, "descriptor", "descriptor_weights", "pooling", "layer", "octaves")
+    if not new:
+        _take_from(args, read_manifest(args.output)["recipes"])
     args.regions = args.regions or "detect"
     args.backbone = args.backbone or DEFAULT_BACKBONE
     args.descriptor = args.descriptor or DEFAULT_DESCRIPTOR
@@ -130,6 +133,39 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
         probes=args.probes,
         running=Running(args.device, args.threads, args.batch_size),
     )
+
+
+def _take_from(args: argparse.Namespace, recipes: Mapping[str, Any]) -> None:
+    """Let the index's own be what was not asked for, so that an option alone means that option.
+
+    Of a network that is another than the index's, nothing is taken.
+    """
+    regions, vectors = recipes["regions"] or {}, recipes["descriptor"] or {}
+    tokens = vectors.get("recipe") == "tokens"
+    if args.regions in {None, "detect"} and regions.get("recipe") == "detect":
+        own = {"scales": regions["scales"], "max_regions": regions["max_regions"]}
+        _fill(args, "backbone", regions["backbone"], {**own, **regions["options"]})
+    elif tokens:
+        _fill(args, "backbone", vectors["backbone"], {})
+    if tokens:
+        _fill(args, "descriptor", {"name": "tokens"}, {"pooling": vectors["pooling"]})
+    elif vectors.get("recipe") == "network":
+        own = {"octaves": vectors["octaves"], "pooling": vectors["pooling"]}
+        _fill(args, "descriptor", vectors, {**own, "layer": vectors["layers"]})
+
+
+def _fill(
+    args: argparse.Namespace, network: str, recipe: Mapping[str, Any], own: Mapping[str, Any]
+) -> None:
+    """Take a network's name, weights and options from its recipe, unless another is asked for."""
+    if getattr(args, network) not in {None, recipe["name"]}:
+        return
+    weights = "weights" if network == "backbone" else "descriptor_weights"
+    file = recipe.get("weights")
+    taken = {network: recipe["name"], weights: file and Path(file), **own}
+    for name, value in taken.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
 
 
 def _asked(args: argparse.Namespace, *names: str) -> bool:

@@ -24,17 +24,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from claid_ext.blocks import pack, unpack
 from claid_ext.errors import DamagedRecordError
+from claid_ext.vectors import unit
 
 __all__ = [
     "MAP_DIM",
     "SUBSPACES",
-    "VECTOR_UNIT",
     "Basis",
     "LayerBasis",
-    "decode_vectors",
     "default_dims",
-    "encode_vectors",
-    "unit",
 ]
 
 FloatArray = NDArray[np.float32]
@@ -54,7 +51,6 @@ ITERATIONS = 25  # of k-means: faiss's own default for product quantisers
 SEED = 1234  # of k-means, likewise
 CELLS_A_CENTROID = 256  # cells that k-means is trained on at most, likewise
 
-VECTOR_UNIT = 254  # int8 steps that make length 1: step 1/254, components up to 1/2
 
 _MAGIC = b"CBAS"
 _VERSION = 1
@@ -256,44 +252,6 @@ def default_dims(channels: Sequence[int]) -> tuple[int, ...]:
     """Dimensions of whitened cells for layers of so many channels: 208 in all for one or two."""
     wanted = VECTOR_DIMS.get(len(channels), (FURTHER_VECTOR_DIM,) * len(channels))
     return tuple(min(dim, its) for dim, its in zip(wanted, channels, strict=True))
-
-
-def unit(rows: ArrayLike) -> FloatArray:
-    """Bring rows (..., d) to length 1, as float32; rows of zeros stay zeros."""
-    given = np.asarray(rows, np.float32)
-    # In float64, so that neither large nor small numbers overflow or vanish when squared.
-    length = np.sqrt(np.einsum("...d,...d->...", given, given, dtype=np.float64))[..., None]
-    scaled: FloatArray = np.zeros_like(given)
-    np.divide(given, length, out=scaled, where=length != 0, casting="same_kind")
-    return scaled
-
-
-def encode_vectors(vectors: ArrayLike) -> NDArray[np.int8]:
-    """Code unit vectors (..., D) as int8: each component times 254, rounded.
-
-    All have the same step, so no scale is stored: a code stands for a direction
-    (`decode_vectors`). Since all codes are about 254 long, to within 1 %, faiss may rank the bytes
-    themselves by inner product (`ScalarQuantizer.QT_8bit_direct_signed`). A vector with a component
-    over 1/2, which is rare after whitening, is shortened to fit and keeps its direction.
-    """
-    given = np.asarray(vectors, np.float32)
-    largest = np.iinfo(np.int8).max
-    peak = np.abs(given).max(axis=-1, keepdims=True, initial=0.0)
-    factor = np.minimum(VECTOR_UNIT, largest / np.maximum(peak, np.float32(largest / VECTOR_UNIT)))
-    codes: NDArray[np.int8] = np.rint(given * factor).astype(np.int8)
-    return codes
-
-
-def decode_vectors(codes: NDArray[np.int8]) -> FloatArray:
-    """Return what codes (..., D) of `encode_vectors` stand for: float32 (..., D), of length 1.
-
-    Raises
-    ------
-    TypeError : they are not int8.
-    """
-    if codes.dtype != np.int8:
-        raise TypeError(f"codes of vectors must be int8, got {codes.dtype}")
-    return unit(codes)
 
 
 def _check_cells(cells: ArrayLike, channels: int) -> FloatArray:

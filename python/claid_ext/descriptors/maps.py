@@ -10,10 +10,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
-from claid_ext.descriptors.basis import Basis, unit
+from claid_ext.descriptors.basis import Basis
 from claid_ext.descriptors.inputs import padded_pixels
 from claid_ext.descriptors.pooling import FeatureMap, pool_regions
 from claid_ext.record import CellMap
+from claid_ext.vectors import unit
 
 if TYPE_CHECKING:
     from PIL import Image

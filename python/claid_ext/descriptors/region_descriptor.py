@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RegionDescriptor"]
 
 _TOKENS = "tokens:"  # before a backbone's name
+_PROBE_SIZE = (64, 64)  # of an image by which a network's dimensions are found out
 
 
 class RegionDescriptor:
@@ -112,11 +113,14 @@ class RegionDescriptor:
     def dim(self) -> int:
         """Length of a vector."""
         if self._dim is None:
-            from PIL import Image
-
-            probe = Image.new("RGB", (64, 64))
-            self._dim = self([probe], [Regions.of_boxes((64, 64), [[0, 0, 64, 64]])])[0].shape[1]
+            self._dim = self([_probe()], [Regions.whole(_PROBE_SIZE)])[0].shape[1]
         return self._dim
+
+    @property
+    def channels(self) -> int:
+        """Channels of all layers: the length of a vector that no basis has shortened."""
+        (maps,) = self.maps([_probe()], [Regions.whole(_PROBE_SIZE)])
+        return sum(len(one.values) for one in maps)
 
     def __call__(
         self, images: Sequence[Any], regions: Sequence[Regions]
@@ -281,6 +285,13 @@ def _lasting(weights: str | Path | None) -> str | None:
     if weights is None or weights in {"hub", "torchvision"}:
         return None if weights is None else str(weights)
     return str(Path(weights).absolute())
+
+
+def _probe() -> Image.Image:
+    from PIL import Image as Pillow
+
+    height, width = _PROBE_SIZE
+    return Pillow.new("RGB", (width, height))
 
 
 def _check_size(picture: Image.Image, regions: Regions) -> None:

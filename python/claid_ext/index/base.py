@@ -3,6 +3,8 @@
 Rows 0 .. base - 1 are in a faiss index, kept in a file named in the table's state; rows from there
 on are read from the table and compared one by one. A base is written to a new file first and then
 named by a transaction, so that a kill leaves the old base or the new one, never half of one.
+
+int8 vectors that are all compared have no base: `claid_ext.index.coded` reads them from the table.
 """
 
 from __future__ import annotations
@@ -20,7 +22,6 @@ from numpy.typing import NDArray
 
 from claid_ext.files import write_whole
 from claid_ext.index.sqlite import RecordFile, RowTable
-from claid_ext.index.store import StoreView
 
 __all__ = [
     "check_factory",
@@ -30,9 +31,10 @@ __all__ = [
     "read_rows",
     "renew_base",
     "sample_rows",
-    "sample_vectors",
+    "stays_in_records",
 ]
 
+FLAT = "Flat"  # faiss's name for comparing all vectors
 LEAST_BASE = 20_000  # rows; fewer are compared one by one in milliseconds
 GROWTH = 0.1  # share of the base that the tail may reach before it is taken in
 MAPPED_BYTES = 256 << 20  # base files over this are mapped instead of read
@@ -93,12 +95,6 @@ def sample_rows(file: RecordFile, table: RowTable, most: int) -> NDArray[np.floa
     return read_rows(file, table, chosen)[1]
 
 
-def sample_vectors(view: StoreView, most: int) -> NDArray[np.float32]:
-    """Read the same through any store."""
-    chosen = view.table.ids[_spread(view.table.counts, most)]
-    return np.concatenate([record.unit_vectors for _, record in view.records(chosen)])
-
-
 def _spread(counts: NDArray[np.int64], most: int) -> NDArray[np.int64]:
     step = max(1.0, counts.sum() / most)
     return np.arange(0, len(counts), step).astype(np.int64)
@@ -114,6 +110,12 @@ def rows_to_train(index: Any) -> int:
     except RuntimeError:
         cells = 0
     return ROWS_A_CENTROID * max(int(cells), PQ_CENTROIDS)
+
+
+def stays_in_records(file: RecordFile, table: RowTable, factory: str) -> bool:
+    """Whether vectors need no base: all are compared, and they are int8, as in the first image."""
+    first = file.records(table.ids[:1]) if factory == FLAT else iter(())
+    return any(record.vectors.dtype == np.int8 for _, record in first)
 
 
 def renew_base(
@@ -132,6 +134,9 @@ def renew_base(
     grown : whether to wait until the tail has grown (`GROWTH`).
     """
     table = file.images()
+    needless = stays_in_records(file, table, factory)
+    if grown and needless:
+        return False
     base = None if whole else read_base(folder, file)
     base_rows = base.ntotal if base is not None else 0
     in_tail = table.first >= base_rows
@@ -139,7 +144,7 @@ def renew_base(
     if grown and (tail < LEAST_BASE if base is None else tail <= GROWTH * base_rows):
         return False
     if base is None:
-        base = _new_base(file, table, dim, factory)
+        base = None if needless else _new_base(file, table, dim, factory)
     else:
         base = read_base(folder, file, mapped=False)  # a mapped one cannot grow
         if base is None:  # it is damaged behind its head

@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claid_ext.index import base as faiss_base
+from claid_ext.index.coded import CodedRows, read_coded
 from claid_ext.index.lock import writer_lock
 from claid_ext.index.sqlite import RecordFile
 from claid_ext.index.store import Candidates, Entry, FileState, ImageTable
 from claid_ext.record import CellMap, ImageRecord
+from claid_ext.vectors import VECTOR_UNIT
 
 __all__ = ["EmbeddedStore", "EmbeddedView"]
 
@@ -95,7 +97,7 @@ class EmbeddedStore:
                 dim, count = record.vectors.shape[1], count + 1
             if dim != self.dim and count < len(self._file.images().ids):
                 raise ValueError(f"records of {dim} dimensions must be given for every image")
-            state = {**state, "dim": dim}
+            state = {"dim": dim, **state}
             for name, value in {**state, "base": None, "base digest": None}.items():
                 self._file.set(name, value)
 
@@ -131,7 +133,7 @@ class EmbeddedStore:
         with self._file.reading():
             version = self._file.version()
             if self._view is None or version != self._version:
-                self._view = EmbeddedView(self.folder, self._file, self.probes)
+                self._view = EmbeddedView(self.folder, self._file, self.factory, self.probes)
                 self._version = version
             yield self._view
 
@@ -158,10 +160,11 @@ class EmbeddedStore:
 class EmbeddedView:
     """One state of an `EmbeddedStore`, read inside `EmbeddedStore.reading`; see `StoreView`."""
 
-    def __init__(self, folder: Path, file: RecordFile, probes: int) -> None:
+    def __init__(self, folder: Path, file: RecordFile, factory: str, probes: int) -> None:
         """Read the table of images; vectors are read when a search needs them."""
         self._folder = folder
         self._file = file
+        self._factory = factory
         self._probes = probes
         self._rows = file.images()
         order = np.argsort(self._rows.ids)
@@ -176,14 +179,31 @@ class EmbeddedView:
         """Whether all vectors are compared."""
         return self.base is None or isinstance(self.base, faiss_base.import_faiss().IndexFlat)
 
+    @property
+    def score_error(self) -> float:
+        """What int8 vectors cost where all are compared as they are stored, else 0."""
+        return self._coded.error if self._coded is not None else 0.0
+
+    @cached_property
+    def _coded(self) -> CodedRows | None:
+        """All vectors as int8; None where they are few, not int8, or in a base."""
+        rows = self._rows
+        if rows.counts.sum() < faiss_base.LEAST_BASE:
+            return None
+        if not faiss_base.stays_in_records(self._file, rows, self._factory):
+            return None
+        return read_coded(self._file, rows.ids[rows.counts > 0], int(self._file.get("dim")))
+
     @cached_property
     def base(self) -> Any:
-        """The faiss index, None where there is none."""
-        return faiss_base.read_base(self._folder, self._file)
+        """The faiss index that is kept in a file, None where there is none."""
+        return None if self._coded is not None else faiss_base.read_base(self._folder, self._file)
 
     @cached_property
     def _tail(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Images (T,) and vectors (T, D) of the rows that are not in the faiss index."""
+        """Images (T,) and vectors (T, D) of the rows that are not in a faiss index."""
+        if self._coded is not None:
+            return self._coded.aside
         base_rows = self.base.ntotal if self.base is not None else 0
         rows, vectors = faiss_base.read_rows(self._file, self._rows, self._rows.first >= base_rows)
         return self._owner[rows], vectors
@@ -199,20 +219,26 @@ class EmbeddedView:
         return owner
 
     def candidates(self, queries: NDArray[np.float32], count: int, effort: int) -> list[Candidates]:
-        """Find the vectors of highest inner product, in the faiss index and behind it."""
+        """Find the vectors of highest inner product, in a faiss index and behind it."""
         found = [self._tail_candidates(query, count) for query in queries]
-        if self.base is None:
+        if self._coded is not None:
+            index, owner, step, complete = self._coded.index, self._coded.images, VECTOR_UNIT, True
+        elif self.base is not None:
+            index, owner, step = self.base, self._owner, 1
+            complete = faiss_base.probe(index, self._probes * effort)
+        else:
             return found
-        complete = faiss_base.probe(self.base, self._probes * effort)
-        asked = min(count, self.base.ntotal)
-        scores, rows = self.base.search(np.ascontiguousarray(queries), asked)
+        asked = min(count, index.ntotal)
+        if asked == 0:
+            return found
+        scores, rows = index.search(np.ascontiguousarray(queries), asked)
         merged = []
         for query_rows, query_scores, tail in zip(rows, scores, found, strict=True):
             real = query_rows >= 0
-            all_images = np.concatenate([self._owner[query_rows[real]], tail.images])
-            all_scores = np.concatenate([query_scores[real], tail.scores])
+            all_images = np.concatenate([owner[query_rows[real]], tail.images])
+            all_scores = np.concatenate([query_scores[real] / step, tail.scores])
             best = np.argsort(-all_scores, kind="stable")[:count]
-            used_up = (asked == self.base.ntotal or not real.all()) and complete and tail.exhausted
+            used_up = (asked == index.ntotal or not real.all()) and complete and tail.exhausted
             merged.append(Candidates(all_images[best], all_scores[best], used_up))
         return merged
 

@@ -106,7 +106,7 @@ def rank_images(
             _take_best(one, k)
             if len(one.ranking) == k:
                 one.done = (
-                    one.ranking[-1].score > _bound(one.query, its) + ROUNDING
+                    one.ranking[-1].score > _bound(one.query, its, view.score_error) + ROUNDING
                     if view.exact
                     else len(one.scored) >= APPROXIMATE_IMAGES * k
                 )
@@ -114,11 +114,16 @@ def rank_images(
     return [one.ranking for one in pending]
 
 
-def _bound(query: VectorQuery, found: list[Candidates]) -> float:
-    """Return what an image without any vector among those found can score at most."""
+def _bound(query: VectorQuery, found: list[Candidates], score_error: float) -> float:
+    """Return what an image without any vector among those found can score at most.
+
+    A vector that was not found has at most the candidate score of the last that was, and a true
+    score of at most `score_error` more, for each box; both ways to combine boxes are monotonic.
+    """
     none = [-1.0 if its.exhausted else 1.0 for its in found]  # nothing is known where none came
     last = [its.scores[-1] if len(its.scores) else n for its, n in zip(found, none, strict=True)]
-    return query.combine(np.array(last, np.float32))
+    error = score_error * np.linalg.norm(query.vectors, axis=1)
+    return query.combine(np.array(last, np.float32) + error.astype(np.float32))
 
 
 def _take_best(one: _Pending, k: int) -> None:

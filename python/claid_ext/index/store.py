@@ -69,7 +69,15 @@ class StoreView(Protocol):
 
     @property
     def exact(self) -> bool:
-        """Whether `candidates` are always the nearest, with the scores of the records."""
+        """Whether `candidates` are the nearest by their scores, which `score_error` bounds."""
+
+    @property
+    def score_error(self) -> float:
+        """How far the score of any vector, found or not, may be from that of its record.
+
+        For a query of length 1, and in proportion to it; 0 but for rounding where candidates are
+        scored by the vectors that records stand for. Only to be read where `exact`.
+        """
 
     def candidates(self, queries: NDArray[np.float32], count: int, effort: int) -> list[Candidates]:
         """Find the vectors of highest inner product.
@@ -109,7 +117,8 @@ class Store(Protocol):
     def recode(self, records: Iterator[tuple[int, ImageRecord]], state: dict[str, Any]) -> None:
         """Replace the records of stored images, by id, and set entries of the state; all or none.
 
-        The vectors may have other dimensions afterwards: `records` then covers every image.
+        The vectors may have other dimensions afterwards: `records` then covers every image, or, of
+        an empty store, `state` has the new "dim".
         """
 
     def writing(self) -> AbstractContextManager[None]:

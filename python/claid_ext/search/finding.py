@@ -22,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.descriptors.basis import Basis, unit
+from claid_ext.descriptors.basis import Basis
 from claid_ext.errors import IndexMismatchError
 from claid_ext.index.box_search import CellMap, FoundBox, PhotoMap, QueryTemplates, box_search
 from claid_ext.index.paths import ImageFilter, matching
@@ -31,6 +31,7 @@ from claid_ext.index.store import Store, StoreView
 from claid_ext.overlap import box_area, box_iou
 from claid_ext.record import CellMap as StoredMap
 from claid_ext.search.query import Hit
+from claid_ext.vectors import unit
 
 __all__ = ["EXPAND", "REFINE", "FindOptions", "Prepared", "StageTimes", "find"]
 

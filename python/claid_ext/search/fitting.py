@@ -22,7 +22,8 @@ from claid_ext.descriptors.basis import Basis, default_dims
 from claid_ext.descriptors.shipped import shipped_basis
 from claid_ext.errors import ClaidError
 from claid_ext.images import read_photo
-from claid_ext.index.store import Store
+from claid_ext.index.paths import file_state
+from claid_ext.index.store import FileState, Store
 from claid_ext.progress import progress as show_progress
 from claid_ext.record import ImageRecord
 
@@ -35,7 +36,9 @@ __all__ = [
     "LEAST_PHOTOS",
     "NO_BASIS",
     "Frozen",
+    "all_have_maps",
     "code",
+    "final_dim",
     "fit",
     "frozen_basis",
     "refit",
@@ -102,6 +105,33 @@ def start_basis(descriptor: RegionDescriptor, dims: int | None) -> Basis | None:
     return replace(basis, layers=tuple(replace(layer, vector_dim=dim) for layer, dim in layers))
 
 
+def final_dim(descriptor: RegionDescriptor, dims: int | None) -> int:
+    """Return the length of vectors once an index has a basis of its own.
+
+    Raises
+    ------
+    ValueError : `dims`, if not None, cannot be divided among the network's layers.
+    """
+    from PIL import Image
+
+    from claid_ext.regions import Regions
+
+    side = 64
+    probe = Regions.of_boxes((side, side), [[0, 0, side, side]])
+    (maps,) = descriptor.maps([Image.new("RGB", (side, side))], [probe])
+    channels = [its.values.shape[0] for its in maps]
+    return sum(default_dims(channels) if dims is None else _dims(channels, dims))
+
+
+def all_have_maps(store: Store) -> bool:
+    """Whether all images have maps; those whose vectors were given have none."""
+    with store.reading() as view:
+        return all(
+            next(iter(view.maps(view.table.ids[i : i + 1])), None) is not None
+            for i in range(len(view.table.ids))
+        )
+
+
 def to_raw(store: Store, describer: RegionDescriber) -> bool:
     """Make the records of a small index hold whole cells again, by reading its photos again.
 
@@ -114,10 +144,13 @@ def to_raw(store: Store, describer: RegionDescriber) -> bool:
         stored = dict(view.records(np.array(list(paths), np.int64)))
     plain = RegionDescriber(describer.source, describer.descriptor)
     try:
-        records = dict(_described(plain, paths, stored))
+        records = dict(_described(plain, paths, stored, store.file_states()))
     except (ClaidError, OSError, ValueError):
         return False
-    store.recode(iter(records.items()), NO_BASIS.state())
+    state = NO_BASIS.state()
+    if not records and (descriptor := map_descriptor(describer.descriptor)):
+        state["dim"] = descriptor.channels
+    store.recode(iter(records.items()), state)
     return True
 
 
@@ -174,7 +207,7 @@ def refit(
 
     Raises
     ------
-    ValueError : fewer than 50 photos.
+    ValueError : fewer than 50 photos, or one that has changed since it was added.
     UnreadableImageError : a photo that can no longer be read; remove it from the index first.
     """
     descriptor = map_descriptor(describer.descriptor)
@@ -184,11 +217,12 @@ def refit(
         raise ValueError(f"a basis needs {LEAST_PHOTOS} photos, the index has {len(paths)}")
     with store.reading() as view:
         stored = dict(view.records(np.array(list(paths), np.int64)))
+    files = store.file_states()
     sample = spread(list(paths))
     plain = RegionDescriber(describer.source, describer.descriptor)
     disable = None if progress else True
     shown = show_progress(
-        _described(plain, {i: paths[i] for i in sample}, stored),
+        _described(plain, {i: paths[i] for i in sample}, stored, files),
         len(sample),
         "fitting",
         disable=disable,
@@ -198,7 +232,9 @@ def refit(
     ]
     basis = _fitted(cells, descriptor, dims)
     coder = RegionDescriber(describer.source, describer.descriptor, basis)
-    records = show_progress(_described(coder, paths, stored), len(paths), "coding", disable=disable)
+    records = show_progress(
+        _described(coder, paths, stored, files), len(paths), "coding", disable=disable
+    )
     store.recode(records, Frozen(basis, len(sample)).state())
     return len(sample)
 
@@ -223,11 +259,23 @@ def _dims(channels: Sequence[int], dims: int) -> list[int]:
 
 
 def _described(
-    describer: RegionDescriber, paths: dict[int, str], stored: dict[int, ImageRecord]
+    describer: RegionDescriber,
+    paths: dict[int, str],
+    stored: dict[int, ImageRecord],
+    files: dict[str, FileState],
 ) -> Iterator[tuple[int, ImageRecord]]:
-    """Describe stored photos again, keeping their regions."""
+    """Describe stored photos again, keeping their regions.
+
+    Raises
+    ------
+    UnreadableImageError : a photo can no longer be read.
+    ValueError : one has changed since it was stored: its regions are not those of the new state.
+    """
     for some in _batches(list(paths)):
         photos = [read_photo(paths[i]) for i in some]
+        for i in some:
+            if file_state(paths[i]) != files[paths[i]]:
+                raise ValueError(f"{paths[i]} has changed since it was added: add it again")
         regions = [stored[i].regions for i in some]
         yield from zip(some, describer.describe(photos, regions), strict=True)
 

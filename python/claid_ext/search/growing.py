@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claid_ext.describing import map_descriptor
-from claid_ext.descriptors.basis import encode_vectors
 from claid_ext.index.paths import absolute, file_state
 from claid_ext.index.store import Entry, Store
 from claid_ext.record import ImageRecord, check_vectors
@@ -19,6 +18,7 @@ from claid_ext.regions import Regions
 from claid_ext.search import fitting
 from claid_ext.search.adding import AddReport, describe_files, new_files
 from claid_ext.search.recipes import Networks
+from claid_ext.vectors import encode_vectors
 
 __all__ = ["Writer"]
 
@@ -49,17 +49,18 @@ class Writer:
             new = new_files(paths, self._store.file_states(), report)
             first, rest = self._before_basis(new)
             for some in (first, rest):
-                batches = describe_files(
-                    self._networks.describer(self.frozen.basis),
-                    some,
-                    report,
-                    workers=workers,
-                    batch_size=batch_size,
-                    progress=progress,
-                )
-                for entries in batches:
-                    self._store.upsert(entries)
-                if some:
+                if some:  # networks take seconds to load: re-running with nothing new does not
+                    batches = describe_files(
+                        self._networks.describer(self.frozen.basis),
+                        some,
+                        report,
+                        workers=workers,
+                        batch_size=batch_size,
+                        progress=progress,
+                    )
+                    for entries in batches:
+                        self._store.upsert(entries)
+                if some or self._interrupted():
                     self._settle_basis()
             self._store.settle()
         return report
@@ -119,6 +120,8 @@ class Writer:
         held = self._held()
         if network is None or self.frozen.basis is not None or held == 0:
             return
+        if not fitting.all_have_maps(self._store):
+            return  # vectors that were given cannot be coded: the index stays as it is
         describer = self._networks.describer(None)
         if held >= fitting.LEAST_PHOTOS:
             fitting.fit(self._store, describer, self._dims)
@@ -127,6 +130,14 @@ class Writer:
         else:
             return
         self._store.settle(whole=True)
+
+    def _interrupted(self) -> bool:
+        """Whether a run was killed when there were photos enough for a basis, and before it."""
+        return (
+            self.frozen.basis is None
+            and self._held() >= fitting.LEAST_PHOTOS
+            and fitting.all_have_maps(self._store)
+        )
 
     def _keeps_maps(self) -> bool:
         return map_descriptor(self._networks.descriptor) is not None

@@ -12,7 +12,7 @@ from claid_ext.index.embedded import EmbeddedStore
 from claid_ext.index.lock import writer_lock
 from claid_ext.index.manifest import check_same, clear_leftovers, write_manifest
 from claid_ext.regions import RegionSource, region_source
-from claid_ext.search.fitting import Frozen, start_basis
+from claid_ext.search.fitting import Frozen, final_dim, start_basis
 
 if TYPE_CHECKING:
     from claid_ext.describing import Descriptor
@@ -86,7 +86,7 @@ def make_folder(
         raise ValueError(f"pca must be at least 1, got {pca}")
     if probes < 1:
         raise ValueError(f"probes must be at least 1, got {probes}")
-    check_factory(factory, pca or dim)
+    check_factory(factory, dim if network is None else final_dim(network, pca))
     options = {
         "regions": source.manifest(),
         "descriptor": described,

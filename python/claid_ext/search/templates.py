@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from claid_ext.descriptors.basis import Basis, unit
+from claid_ext.descriptors.basis import Basis
 from claid_ext.descriptors.maps import View, projected_cells, region_vectors, view_maps
+from claid_ext.vectors import unit
 
 if TYPE_CHECKING:
     from PIL import Image
