@@ -1,4 +1,4 @@
-"""`Describer`: photos in, records out. The only way from a picture to what an index holds."""
+"""`Describer`: photos in, records out. The only way from a picture to what an index keeps."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Descriptor(Protocol):
         """
 
     def manifest(self) -> dict[str, Any]:
-        """Return what has to match for the same vectors to come out, ready for JSON; its `dim`."""
+        """Return what must match for the same vectors to come out, as JSON values; with `dim`."""
 
     def recipe(self) -> dict[str, Any] | None:
-        """Return how to make it again, named and versioned; None where it cannot be told."""
+        """Return how to make it again, named and versioned; None if that cannot be written down."""
 
 
 class Describer(Protocol):
-    """Turns photos into records by itself: a pure function, on whatever machine it runs."""
+    """Turns photos into records: a pure function, whatever machine it runs on."""
 
     def __call__(self, images: Sequence[Any]) -> list[ImageRecord]:
         """Return the record of each image.
@@ -54,15 +54,15 @@ class Describer(Protocol):
 
         Raises
         ------
-        UnreadableImageError : a path that is no readable image.
-        ValueError : an image too elongated for the detector; wrong vectors of a descriptor.
+        UnreadableImageError : a path that is not a readable image.
+        ValueError : an image too elongated for the detector; wrong vectors from a descriptor.
         """
 
     def manifest(self) -> dict[str, Any]:
-        """Return what has to match for the same records to come out, ready for JSON."""
+        """Return what must match for the same records to come out, as JSON values."""
 
     def recipe(self) -> dict[str, Any]:
-        """Return how to make it again; parts of it are None where that cannot be told."""
+        """Return how to make it again; parts of it are None if they cannot be written down."""
 
 
 class RegionDescriber:
@@ -92,7 +92,7 @@ class RegionDescriber:
         return self.describe(photos, self.source(photos))
 
     def describe(self, photos: Sequence[Photo], regions: Sequence[Regions]) -> list[ImageRecord]:
-        """Return the record of each photo whose regions are known already."""
+        """Return the record of each photo, whose regions are already known."""
         if network := map_descriptor(self.descriptor):
             maps = network.maps(photos, regions)
             return [
@@ -122,7 +122,7 @@ class RegionDescriber:
 
 
 def map_descriptor(descriptor: Descriptor) -> RegionDescriptor | None:
-    """Return a descriptor that gives maps as such, None where it gives vectors alone."""
+    """Return a descriptor that gives maps as such, None if it gives only vectors."""
     return (
         cast("RegionDescriptor", descriptor) if getattr(descriptor, "two_stages", False) else None
     )

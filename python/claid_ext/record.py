@@ -1,7 +1,7 @@
 """`ImageRecord`: all that is kept of a photo, and the seam between pictures and arrays.
 
-Left of it are photos and networks; right of it arrays alone. A worker on any machine turns photos
-into records, a store holds them, a search reads them.
+Before it there are photos and networks; after it only arrays. A worker on any machine turns photos
+into records, a store keeps them, a search reads them.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ImageRecord:
     regions : without masks and tokens.
     vectors : (R, D), a vector for each region: float32 of length 1 (or 0 where there is no
         feature), or int8 codes of such.
-    maps : what the second stage searches for the box; none where there is no second stage.
+    maps : what the second stage searches for the box; empty where there is no second stage.
     """
 
     regions: Regions
@@ -92,7 +92,7 @@ class ImageRecord:
         return replace(self, maps=())
 
     def to_bytes(self) -> bytes:
-        """Return the record, its maps included, as bytes that are the same on every machine.
+        """Return the record, including its maps, as bytes that are the same on every machine.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class ImageRecord:
 
         Raises
         ------
-        DamagedRecordError : it is no record, cut short, changed, or of a version not known here.
+        DamagedRecordError : it is not a record, truncated, changed, or of an unknown version.
         """
         blocks = unpack(_RECORD, _READABLE, content, what)
         try:
@@ -133,7 +133,7 @@ class ImageRecord:
 
 
 def maps_to_bytes(maps: tuple[CellMap, ...]) -> bytes:
-    """Return maps alone as bytes: a store keeps them apart, since ranking reads no maps."""
+    """Return maps alone as bytes: a store keeps them apart, since ranking does not read them."""
     return pack(_MAPS, _VERSION, _map_blocks(maps))
 
 

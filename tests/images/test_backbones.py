@@ -265,7 +265,7 @@ def test_names_that_are_none() -> None:
 
 def test_a_network_that_is_no_plain_vit(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "w.pth")
-    with pytest.raises(ValueError, match="resnet18 is no plain ViT"):
+    with pytest.raises(ValueError, match="resnet18 is not a plain ViT"):
         load_backbone("resnet18", weights=tmp_path / "w.pth")
 
 

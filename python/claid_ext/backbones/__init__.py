@@ -1,4 +1,4 @@
-"""Vision transformers that give one feature a patch: named ones, any of timm's, or your own."""
+"""Vision transformers that give one feature per patch: named ones, any of timm's, or yours."""
 
 from claid_ext.backbones.backbone import Backbone, load_backbone
 from claid_ext.backbones.specs import BACKBONES, BackboneSpec

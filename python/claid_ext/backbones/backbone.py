@@ -1,4 +1,4 @@
-"""`Backbone`: a network that gives patch tokens, with what it needs to know about its input."""
+"""`Backbone`: a network that gives patch tokens, with what must be known about its input."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Backbone:
 
     Attributes
     ----------
-    name : what it was asked for as.
+    name : the name it was asked for by.
     patch_size : side of a patch in pixels.
-    tau, min_patches : what suits its features as options of `claid_ext.detect`.
-    enlarged_tau : as of BackboneSpec.
-    mean, std : of a channel, of pixels between 0 and 1.
+    tau, min_patches : options of `claid_ext.detect` that suit its features.
+    enlarged_tau : as in BackboneSpec.
+    mean, std : per channel, of pixels between 0 and 1.
     device : where it runs.
     weights : where its weights came from, in words.
     """
@@ -54,7 +54,7 @@ class Backbone:
     ) -> None:
         """Wrap `tokens`, which maps (B, 3, h, w) to (B, N, D), N = (h / patch) (w / patch).
 
-        `module` is the network inside `tokens`, where there is one: its weights identify it.
+        `module` is the network inside `tokens`, if there is one: its weights identify it.
         """
         self.name = name
         self.patch_size = patch_size
@@ -78,7 +78,7 @@ class Backbone:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 that stays the same as long as the weights do; of a callable, of its name."""
+        """SHA-256 of the weights, or of the name of a callable."""
         if self._fingerprint is None:
             self._fingerprint = weights_digest(self._module, self.name)
         return self._fingerprint
@@ -96,7 +96,7 @@ class Backbone:
     def preprocess(
         self, image: Image.Image, scale: float = 1.0
     ) -> tuple[torch.Tensor, tuple[float, float]]:
-        """Bring an RGB image to what `features` takes: the paper's size, `scale` times as large.
+        """Make the input of `features` from an RGB image: the paper's size, `scale` times as large.
 
         Returns
         -------
@@ -112,7 +112,7 @@ class Backbone:
     def features(self, batch: torch.Tensor) -> torch.Tensor:
         """Return the features (B, N, D) of a batch (B, 3, h, w), on the backbone's device.
 
-        Row-major over the grid of patches; class and register tokens are left out.
+        Row-major over the grid of patches, without class and register tokens.
         Raises ValueError unless h and w are whole patches and the network gives N tokens.
         """
         import torch
@@ -147,20 +147,20 @@ def load_backbone(
 
     Parameters
     ----------
-    backbone : one of BACKBONES; a name of timm's ("vit_base_patch16_clip_224.openai"); a timm ViT;
+    backbone : one of BACKBONES; a timm name ("vit_base_patch16_clip_224.openai"); a timm ViT;
         a torch module or any callable that maps (B, 3, h, w) to (B, N, D); or a Backbone, which is
-        returned as it is. A module is put in eval mode and moved to `device` where one is given.
+        returned as it is. A module is put in eval mode, and moved to `device` if one is given.
     weights : local file for a named backbone: .safetensors or torch, with the names of timm, of
         facebookresearch's DINO, DINOv2, DINOv3, or of transformers. None: from the hub at first
         use, afterwards from its cache; for focus_vits14 from the extra `[offline]`.
-    device : None for CUDA where there is a GPU, else the CPU; a callable is not moved.
-    patch_size : side of a patch in pixels; needed for a callable or module, and only there.
+    device : None for CUDA if there is a GPU, else the CPU; a callable is not moved.
+    patch_size : side of a patch in pixels; required for a callable or module, and only for these.
 
     Raises
     ------
-    ValueError : no such backbone (says which are near), no plain ViT, or weights that do not fit.
-    WeightsUnavailableError : the weights are nowhere to be had; says the ways out.
-    FileNotFoundError : `weights` is no file.
+    ValueError : no such backbone (names similar ones), not a plain ViT, or weights that do not fit.
+    WeightsUnavailableError : the weights cannot be had here; lists the alternatives.
+    FileNotFoundError : `weights` is not a file.
     ImportError : torch or timm is not installed.
     """
     if isinstance(backbone, Backbone):
@@ -211,7 +211,7 @@ def _create(
             timm_name = timm_name.replace("_dinov3.", "_dinov3_qkvb.")
         model = timm.create_model(timm_name, **options)
     except TypeError as error:
-        raise ValueError(f"backbone: {name} is no plain ViT: {error}") from error
+        raise ValueError(f"backbone: {name} is not a plain ViT: {error}") from error
     load_weights(model, state, origin)
     return model, origin
 
@@ -220,7 +220,7 @@ def _from_timm(
     name: str, model: Any, spec: BackboneSpec | None, device: Any, origin: str
 ) -> Backbone:
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
-        raise ValueError(f"backbone: {name} is no plain ViT, it has no blocks that give tokens")
+        raise ValueError(f"backbone: {name} is not a plain ViT, it has no blocks that give tokens")
     model.eval()
     if device is not None:
         model.to(device)

@@ -1,4 +1,4 @@
-"""A ViT's weights: whatever project wrote them, under timm's names."""
+"""A ViT's weights, from any project, under timm's names."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _from_dinov3(state: State) -> State:
 
 
 def _resample(model: Any, positions: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-    """Bring a position embedding to the model's grid; one that is no square is left as it is."""
+    """Resample a position embedding to the model's grid; one that is not square stays as it is."""
     from timm.layers.pos_embed import resample_abs_pos_embed
 
     prefix = 0 if model.no_embed_class else model.num_prefix_tokens

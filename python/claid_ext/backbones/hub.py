@@ -1,4 +1,4 @@
-"""The model hub: what it has left on this machine, and whether it is in reach, within seconds."""
+"""The model hub: what is in its cache here, and whether it is in reach, within seconds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def create_from_hub(timm_name: str, name: str, options: dict[str, Any]) -> Any:
 
     cached = cached_file(timm_name)
     if cached is not None:
-        # Named as a file, they load without a question to the hub whether they are the newest.
+        # Named as a file, they load without asking the hub whether they are the newest.
         overlay = {"file": cached}
         return timm.create_model(
             timm_name, pretrained=True, pretrained_cfg_overlay=overlay, **options

@@ -28,11 +28,11 @@ _MOST_PATCHES = 65535
 def input_size(
     image_size: tuple[int, int], patch_size: int, scale: float = 1.0
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Choose the size that an image is brought to, and the grid of whole patches in it.
+    """Choose the size to which an image is resized, and the grid of whole patches in it.
 
-    Where the shorter side is over 355 pixels, it is brought to 360, or to less so that the longer
-    is at most 800. A smaller image keeps its size, unless it is so long that it has more pixels
-    than two of 360 x 800: it is brought down to that many. `scale` multiplies what comes of this. A
+    If the shorter side is over 355 pixels, it is resized to 360, or to less so that the longer side
+    is at most 800. A smaller image keeps its size, unless it is so long that it has more than
+    2 x 360 x 800 pixels; then it is reduced to that many. `scale` multiplies the resulting size. A
     side shorter than one patch is stretched to one patch.
 
     Parameters
@@ -48,7 +48,7 @@ def input_size(
 
     Raises
     ------
-    ValueError : so elongated that the grid would have more than 65535 patches.
+    ValueError : the image is so elongated that the grid would have more than 65535 patches.
     """
     shorter, longer = min(image_size), max(image_size)
     if shorter > _KEEPS_ITS_SIZE:

@@ -1,4 +1,4 @@
-"""The backbones that have a name here: which network, which tokens, and their defaults."""
+"""The named backbones: which network, which of its tokens, and their defaults."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SMALLEST_REGION = 15 * 8 * 8
 
 
 def default_min_patches(patch_size: int) -> int:
-    """Return how many patches cover the least area of a region, 960 pixels; at least 2."""
+    """Return how many patches cover the smallest region, 960 square pixels; at least 2."""
     return max(2, round(_SMALLEST_REGION / patch_size**2))
 
 
@@ -26,18 +26,18 @@ class BackboneSpec:
 
     Attributes
     ----------
-    name : what it is called here.
+    name : its name here.
     timm_name : architecture and pretrained tag in timm.
     patch_size : side of a patch in pixels.
     dim : D, length of a patch's feature.
     blocks : how many transformer blocks it has.
     block : after which of them the tokens are taken, counted from 1; the final LayerNorm is
-        applied to them whichever it is.
+        applied in any case.
     tau : affinity threshold (Eq. 5).
     min_patches : smallest region in patches.
     package : the file of the extra `[offline]` that the weights come in; None for the hub.
-    enlarged_tau : affinity threshold at scales over 1, None for `tau` there too: patches that show
-        smaller pieces of a thing are more alike.
+    enlarged_tau : affinity threshold at scales over 1, where patches show smaller pieces of things
+        and so are more alike; None for `tau`.
     """
 
     name: str
@@ -53,7 +53,7 @@ class BackboneSpec:
 
     @property
     def hub_name(self) -> str | None:
-        """The hub's name for the weights, None where they are not at the hub."""
+        """The hub's name for the weights, None if they are not at the hub."""
         return None if self.package else f"timm/{self.timm_name}"
 
 

@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0 done, 1 something failed, 2 wrong usage."""
+    """Run one command. Returns the exit code: 0 for success, 1 for failure, 2 for wrong usage."""
     args = build_parser().parse_args(argv)
     command = importlib.import_module(f"{__name__}.{args.command}")
     try:

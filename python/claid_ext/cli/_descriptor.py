@@ -31,26 +31,26 @@ def add_descriptor_options(parser: argparse.ArgumentParser) -> None:
         "--descriptor-weights",
         type=Path,
         metavar="FILE",
-        help="local file with the descriptor's weights",
+        help="local file with the descriptor's weights (default: the network's usual source)",
     )
     group.add_argument(
         "--pooling",
         choices=POOLINGS,
-        help="how a region becomes one vector; whitened also keeps maps, on which boxes are found "
-        "(default: whitened)",
+        help="how a region becomes one vector; only whitened also keeps maps, on which boxes are "
+        "found (default: whitened)",
     )
     group.add_argument(
         "--layer",
         nargs="+",
         metavar="NAME",
-        help="layers of the network to pool (default: what suits it)",
+        help="layers of the network to pool (default: those that suit it)",
     )
     group.add_argument(
         "--octaves",
         type=int,
         metavar="N",
-        help="octaves of a pyramid of the photo, each twice as large, for any other pooling "
-        "(default: 1)",
+        help="pool small regions on the photo enlarged 2, 4, ... times, N sizes in all; not for "
+        "whitened (default: 1)",
     )
 
 

@@ -23,14 +23,14 @@ __all__ = [
 DEFAULT_BACKBONE = "dino_vitb8"
 
 _NUMBERS: dict[str, tuple[Any, str]] = {
-    "tau": (float, "patches more similar than this are linked (default: what suits the backbone)"),
+    "tau": (float, "patches more similar than this are linked (default: the backbone's)"),
     "connectivity": (float, "regions with at least this share of linked pairs are not cut further"),
     "energy_top": (float, "share of patches that count as high-energy"),
     "dominance": (float, "regions with at most this share of high-energy patches are dummies"),
-    "min_patches": (int, "smallest region in patches (default: what suits the backbone)"),
-    "seed": (int, "seed of the visiting order"),
-    "max_passes": (int, "most sweeps of k-sums in one cut"),
-    "threads": (int, "CPU threads for the regions; the answer is the same for any number"),
+    "min_patches": (int, "smallest region in patches (default: the backbone's)"),
+    "seed": (int, "seed of the order in which k-sums visits patches"),
+    "max_passes": (int, "maximum number of k-sums sweeps per cut"),
+    "threads": (int, "CPU threads for the regions; the result does not depend on it"),
 }
 _CHOICES = {"init": ("seeds", "random"), "preset": ("released",)}
 
@@ -42,7 +42,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default=DEFAULT_BACKBONE,
         metavar="NAME",
-        help=f"see `claid backbones`; or any ViT of timm (default: {DEFAULT_BACKBONE})",
+        help=f"one of `claid backbones`, or any ViT of timm (default: {DEFAULT_BACKBONE})",
     )
     group.add_argument("--weights", type=Path, metavar="FILE", help="local file with its weights")
     group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
@@ -58,20 +58,20 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="X",
         help="sizes of the photo at which regions are looked for, 1 being the paper's; larger ones "
-        "find smaller things (default: 1)",
+        "find smaller things and take longer (default: 1)",
     )
     group.add_argument(
         "--max-regions",
         type=int,
         default=MAX_REGIONS,
         metavar="N",
-        help="most regions to keep of a photo: those that overlap the others most go first "
+        help="maximum number of regions per photo; the most overlapping ones are dropped first "
         f"(default: {MAX_REGIONS})",
     )
     for name, (kind, what) in _NUMBERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=what)
     for name, choices in _CHOICES.items():
-        group.add_argument(f"--{name}", choices=choices, help="see docs/detector.md")
+        group.add_argument(f"--{name}", choices=choices, help="see docs/features.md")
 
 
 def detect_options(args: argparse.Namespace) -> dict[str, Any]:

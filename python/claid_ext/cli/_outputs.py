@@ -17,7 +17,7 @@ _LEDGER = "claid-detect.jsonl"
 
 @dataclass(frozen=True)
 class Job:
-    """One image to work on, and the files that are made of it.
+    """One image to process, and the files made from it.
 
     Attributes
     ----------
@@ -34,17 +34,17 @@ class Job:
 class Outputs:
     """The output folder of one run, and the ledger in it.
 
-    The ledger is a line of JSON for each event: an image `claims` a name, so that no two images
-    share one and no file of other origin is overwritten; and an image is `done`, with its size and
-    time of change, the settings, and the sizes of its results. A line that was cut short by a crash
-    is passed over: its image is done again.
+    The ledger has one line of JSON per event: an image `claims` a name, so that no two images
+    share one and no other file is overwritten; and an image is `done`, with its size and
+    modification time, the settings, and the sizes of its results. A line that was truncated by a
+    crash is ignored: its image is processed again.
     """
 
     def __init__(self, folder: Path, settings: dict[str, Any], own: Collection[str]) -> None:
         """Open or create the folder. Raises OSError.
 
-        `settings` is what decides the results; `own` are the suffixes of all kinds of results, and
-        the names of files that no image may take.
+        `settings` are what decides the results; `own` are the suffixes of all kinds of results, and
+        file names that no image may take.
         """
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -66,8 +66,8 @@ class Outputs:
     def job(self, image: Path, relative: Path, suffixes: list[str]) -> Job:
         """Name an image's results: by its path below the folder that was given.
 
-        Where another image has that name (a.jpg and a.png, or a.jpg of two folders), or a file that
-        no ledger line speaks of, the suffix is kept, and a digest of its full path added.
+        If another image has that name (a.jpg and a.png, or a.jpg in two folders), or a file that is
+        not in the ledger, the suffix is kept and, if needed, a digest of the full path is added.
         """
         identity = _identity(image)
         stem = self._names.get(identity)
@@ -81,7 +81,7 @@ class Outputs:
         return Job(image, stem, [self.folder / f"{stem}{suffix}" for suffix in suffixes])
 
     def is_done(self, job: Job) -> bool:
-        """Whether all files of a job are there, made of this image with these settings."""
+        """Whether all files of a job exist and were made from this image with these settings."""
         return all(
             (record := self._done.get((job.stem, file.name))) is not None
             and record["settings"] == self.settings
@@ -144,7 +144,7 @@ class Outputs:
 
 
 def _identity(image: Path) -> str:
-    """Return the one path that an image has, however it was given."""
+    """Return the same path for an image, however it was given."""
     return os.path.abspath(image)  # noqa: PTH100 (Path.resolve would follow a link to its target)
 
 

@@ -16,12 +16,13 @@ def add_stage_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=REFINE,
         metavar="N",
-        help=f"search the maps of the best N images for the box; 0: none (default: {REFINE})",
+        help="search the maps of the best N images for the box; 0 turns it off "
+        f"(default: {REFINE})",
     )
     parser.add_argument(
         "--expand",
         type=int,
         default=EXPAND,
         metavar="N",
-        help=f"expand the query by the best N images; 0: none (default: {EXPAND})",
+        help=f"expand the query by the best N images; 0 turns it off (default: {EXPAND})",
     )

@@ -1,4 +1,4 @@
-"""`claid backbones`: the named backbones, and which are at hand."""
+"""`claid backbones`: the named backbones, and which have their weights here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
     subparsers.add_parser(
         "backbones",
         help="list the named backbones",
-        description="List the named backbones, with their defaults and where their weights are. "
+        description="List the named backbones, with their defaults and where weights come from. "
         "Any other ViT of timm can be named as well.",
     )
 

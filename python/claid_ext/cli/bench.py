@@ -23,9 +23,9 @@ def add_parser(subparsers: Any) -> None:
     """Add `bench` and its four measurements to the command line."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure speed and recall against the peers, on this machine and your photos",
+        help="measure speed and recall against other methods, on this machine and your photos",
         description="Measure speed and recall against the peers. Writes Markdown, JSON and PNG. "
-        "Photos that cannot be used are listed at the end; the exit code is 1 then.",
+        "Photos that cannot be used are listed at the end, and the exit code is then 1.",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
 
@@ -57,7 +57,7 @@ def add_parser(subparsers: Any) -> None:
     for one in (table4, recall, ablation):
         one.add_argument("--backbone", default=_OFFLINE, help=f"default: {_OFFLINE}")
         one.add_argument("--weights", help="local file with the backbone's weights")
-        one.add_argument("--device", help="device of the backbone")
+        one.add_argument("--device", help="device of the backbone (default: a GPU if there is one)")
         one.add_argument("--tau", type=float, help="default: the backbone's")
         one.add_argument("--min-patches", type=int, help="default: the backbone's")
         one.add_argument(
@@ -76,7 +76,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the Markdown, and write all files into the folder.
 
-    Returns 0, or 1 where a photo could not be used; the others are measured then.
+    Returns 0, or 1 if a photo could not be used; the others are still measured.
     """
     kinds = {"table4": _table4, "recall": _recall, "scale": _scale, "ablation": _ablation}
     failed: Failures = []
@@ -103,7 +103,7 @@ def _add_truth(parser: argparse.ArgumentParser) -> None:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """tau and min_patches: as asked for, else the backbone's own."""
+    """tau and min_patches: as given, else the backbone's own."""
     from claid_ext.backbones import BACKBONES
 
     spec = BACKBONES.get(args.backbone)
@@ -120,7 +120,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _photos(args: argparse.Namespace, paths: list[Path], failed: Failures) -> list[Photo]:
-    """Return the photos that can be used, and add the others to `failed`."""
+    """Return the photos that can be used; add the others to `failed`."""
     from claid_ext.benchmarks.features import photo_features
 
     photos = photo_features(

@@ -1,4 +1,4 @@
-"""`claid demo`: the whole way on real photos, with nothing to download but packages."""
+"""`claid demo`: everything from photos to found things, on photos and weights from packages."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Thing(NamedTuple):
 
 
 class Paste(NamedTuple):
-    """Where a thing is pasted: its region, `scale` times as large, top left corner at `corner`."""
+    """Where a thing is pasted: its region, scaled by `scale`, top left corner at `corner`."""
 
     thing: str
     photo: str
@@ -59,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
         "demo",
         help="run on photos that come with the extra [offline]",
         description="Find the regions of a few photos with focus_vits14; then paste things from "
-        "some of them into others, and find them again. Photos and networks come with the packages "
+        "some of them into others, and find them again. Photos and weights come with the packages "
         "of the extra [offline]: no model hub, no download.",
     )
     parser.add_argument(
@@ -118,7 +118,7 @@ def _show(photo: Path, detector: Detector, folder: Path) -> str:
 
 
 def _milliseconds(image: Any, detector: Detector) -> tuple[float, float]:
-    """Time the two halves of the way for one image: the backbone, and `claid_ext.detect`."""
+    """Time the two steps for one image: the backbone, and `claid_ext.detect`."""
     import claid_ext
 
     backbone = detector.backbone
@@ -137,7 +137,7 @@ def find_again(
 ) -> None:
     """Paste things into photos, index all, search; write contact sheets and print what was found.
 
-    The photo that a thing is from is left out of its search.
+    The photo that a thing comes from is excluded from its search.
     """
     from claid_ext.search import Query, report
 
@@ -170,7 +170,7 @@ def paste_things(
 ) -> list[tuple[Path, str, tuple[int, int, int, int]]]:
     """Write photos with things pasted into them.
 
-    Returns of each its path, the thing's name, and the box in pixels that the thing has there.
+    Returns for each its path, the thing's name, and the thing's box there in pixels.
     """
     from claid_ext.images import load_image
 
@@ -211,7 +211,7 @@ def _cut_out(image: Image.Image, detection: Detection, box: tuple[int, ...]) -> 
 
 
 def _write_if_changed(path: Path, picture: Image.Image) -> None:
-    """Leave the file alone where it is the same already: the index then need not add it again."""
+    """Leave an unchanged file alone, so that the index need not add it again."""
     file = io.BytesIO()
     picture.save(file, "PNG")
     if not path.is_file() or path.read_bytes() != file.getvalue():

@@ -29,8 +29,8 @@ _PICTURE = ".regions.png"
 _COCO_FILE = "coco.json"
 
 _DESCRIPTION = """\
-Find the regions of images. OUT gets a file for each image, under the image's path below the folder
-that was given; --format coco makes one file, OUT/coco.json, of the kept regions of all images.
+Find the regions of images. OUT gets one file per image, named by the image's path below the given
+folder; --format coco makes one file, OUT/coco.json, of the kept regions of all images.
 With several --scales, the JSON holds a tree per scale, and --draw shows the joined regions that
 `claid index` would store. Re-running processes only new and changed images."""
 
@@ -51,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. Returns 0, or 1 if an image failed; the others are then done."""
+    """Run the command. Returns 0, or 1 if an image failed; the others are still processed."""
     if args.weights is not None and not args.weights.is_file():
         raise FileNotFoundError(f"weights: there is no file {args.weights}")
     settings = {"version": __version__, **detector_settings(args)}
@@ -79,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _inputs(paths: list[str], output: Path, failures: list[str]) -> Iterator[tuple[Path, Path]]:
-    """Yield each image once, with its path below the folder that was given."""
+    """Yield each image once, with its path below the given folder."""
     from claid_ext.images import find_images
 
     seen = set()
@@ -96,7 +96,7 @@ def _inputs(paths: list[str], output: Path, failures: list[str]) -> Iterator[tup
 
 
 def _base(given: str) -> Path:
-    """Return the folder that results are named below."""
+    """Return the folder relative to which results are named."""
     path = Path(given)
     if path.is_dir():
         return path
@@ -163,7 +163,7 @@ def _write(
 
 
 def _write_npz(path: Path, detection: Detection) -> None:
-    """Write the tree as `RegionTree.save` does, and beside it what places it in the image."""
+    """Write the tree as `RegionTree.save` does, with what places it in the image."""
     import numpy as np
 
     detection.tree.save(path)

@@ -1,4 +1,4 @@
-"""`claid doctor`: what is installed, what this build can do on this machine, and why not more."""
+"""`claid doctor`: what is installed, and what this build can and cannot do on this machine."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def add_parser(subparsers: Any) -> None:
     """Add the command to the command line."""
     subparsers.add_parser(
         "doctor",
-        help="say what is installed and what works here",
-        description="Say what is installed, which SIMD level and GPU are in use and why, and which "
-        "weights are at hand. Asks the model hub whether it is in reach, for 4 seconds at most.",
+        help="show what is installed and what works here",
+        description="Show what is installed, which SIMD level and GPU are in use and why, and "
+        "which weights are available. Asks the model hub for at most 4 seconds whether it answers.",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the findings. Returns 0 whatever they are."""
+    """Print the findings. Always returns 0."""
     for label, finding in _findings():
         print(f"{label + ':':<22}{finding}")
     return 0

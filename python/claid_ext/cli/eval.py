@@ -145,7 +145,7 @@ def _regions(name: str) -> list[str]:
 
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
-    """The setups that the options ask for: every kind of regions with every descriptor."""
+    """The setups that the options describe: every source of regions with every descriptor."""
     from claid_ext.evaluation.setup import Setup
 
     one = Setup(

@@ -45,7 +45,9 @@ def add_parser(subparsers: Any) -> None:
         "--regions", choices=REGION_SOURCES, help="where regions come from (default: detect)"
     )
     parser.add_argument(
-        "--factory", metavar="F", help="faiss's description of the index (default: Flat)"
+        "--factory",
+        metavar="F",
+        help="faiss index factory string, such as IVF4096,PQ64 (default: Flat)",
     )
     parser.add_argument(
         "--pca", type=int, metavar="N", help="length of the whitened vectors (default: 208)"
@@ -56,16 +58,16 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--refit",
         action="store_true",
-        help="then fit the index's basis to its photos as they are now, and code all of them by it",
+        help="afterwards read all photos again, fit the index's basis to them and recode them",
     )
     add_detector_options(parser)
     add_descriptor_options(parser)
-    # None stands for "not asked": an index that is there already then keeps what it has.
+    # None stands for "not given": an existing index then keeps what it has.
     parser.set_defaults(backbone=None, descriptor=None, max_regions=None)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. Returns 0, or 1 if a photo could not be used; the others are then stored."""
+    """Run the command. Returns 0, or 1 if a photo could not be used; the others are stored."""
     from claid_ext.images import find_images
 
     missing: list[tuple[str, str]] = []
@@ -91,9 +93,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace) -> InstanceIndex:
-    """Open the index to go on with it, where there is one, or create it.
+    """Open the index if there is one, or create it.
 
-    What is not asked for is the index's own.
+    Options that were not given are the index's own.
     """
     from claid_ext.index.manifest import has_manifest, read_manifest
     from claid_ext.search import InstanceIndex

@@ -21,8 +21,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "search",
         help="find a thing again in an index",
-        description="Find the images of an index that show a thing, and where it is. The vectors "
-        "of their regions find the images (stage 1), the maps of the best ones the box (stage 2).",
+        description="Find the images of an index that show a thing, and where it is. Stage 1 finds "
+        "the images by the vectors of their regions, stage 2 the box on the maps of the best ones.",
     )
     parser.add_argument("index", type=Path, metavar="INDEX", help="made by `claid index`")
     parser.add_argument("query", type=Path, metavar="QUERY", help="an image")
@@ -38,7 +38,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--all-of",
         action="store_true",
-        help="the boxes are different things, and all of them are wanted",
+        help="the boxes show different things, all of which are wanted",
     )
     parser.add_argument(
         "-k", type=int, default=10, metavar="K", help="how many images to return (default: 10)"
@@ -48,7 +48,7 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         default=0.0,
         metavar="N",
-        help="smallest region, in square pixels (default: 0)",
+        help="skip regions and boxes smaller than this, in square pixels (default: 0)",
     )
     parser.add_argument(
         "--images",
@@ -65,13 +65,13 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
     add_stage_options(parser)
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="print on stderr how long each stage took"
+        "-v", "--verbose", action="store_true", help="print to stderr how long each stage took"
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the command. Returns 0, also if nothing was found."""
+    """Run the command. Returns 0, even if nothing was found."""
     from claid_ext.search import InstanceIndex, Query, report
     from claid_ext.search.finding import StageTimes
 

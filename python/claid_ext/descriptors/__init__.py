@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["NETWORKS", "POOLINGS", "RegionDescriptor"]
 
-# Looked up when first asked for: a basis is arrays alone, and must not pull torch.
+# Looked up when first needed: a basis is only arrays, and must not load torch.
 _MODULES = {
     "NETWORKS": "networks",
     "POOLINGS": "pooling",

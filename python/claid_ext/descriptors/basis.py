@@ -1,14 +1,14 @@
-"""The statistics that cells of feature maps are compared and stored by: mean, PCA, product codes.
+"""The statistics by which cells of feature maps are compared and stored: mean, PCA, product codes.
 
 Fitted without labels on the photos of a collection. A cell (a network's output at one place of a
 map) is brought to length 1, and the mean of its layer is subtracted. Then PCA gives two forms:
 
-- for maps, 64 dimensions, each scaled by eigenvalue^(-1/4), brought to length 1 and
+- for maps: 64 dimensions, each scaled by eigenvalue^(-1/4), brought to length 1 and
   product-quantised (Jégou, Douze and Schmid, PAMI 2011) to 16 bytes;
-- for vectors, more dimensions, each scaled by eigenvalue^(-1/2): whitened (Jégou and Chum, ECCV
+- for vectors: more dimensions, each scaled by eigenvalue^(-1/2): whitened (Jégou and Chum, ECCV
   2012), brought to length 1.
 
-Arrays alone: no torch.
+Only arrays: no torch.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ __all__ = [
 FloatArray = NDArray[np.float32]
 
 MAP_DIM = 64  # of a cell of a stored map
-SUBSPACES = 16  # dimension d is in subspace d mod 16, so that all of them weigh alike
+SUBSPACES = 16  # dimension d is in subspace d mod 16, so that all have equal weight
 CENTROIDS = 256  # a subspace: a byte each
 SUBSPACE_DIM = MAP_DIM // SUBSPACES
 MAP_POWER = 0.25  # of the eigenvalues, by which a map's dimensions are divided
@@ -45,7 +45,7 @@ VECTOR_POWER = 0.5  # the same for vectors: full whitening
 VECTOR_DIMS = {1: (208,), 2: (112, 96)}  # by the number of layers: 208 in all
 FURTHER_VECTOR_DIM = 96  # a layer, where there are more than two
 
-LEAST_VARIANCE = 1e-7  # share of the largest eigenvalue below which a dimension is rounding alone
+LEAST_VARIANCE = 1e-7  # share of the largest eigenvalue below which a dimension is only rounding
 
 ITERATIONS = 25  # of k-means: faiss's own default for product quantisers
 SEED = 1234  # of k-means, likewise
@@ -60,13 +60,13 @@ _FINGERPRINT_BYTES = 32  # of SHA-256
 
 @dataclass(frozen=True, eq=False)
 class LayerBasis:
-    """What belongs to one layer of C channels.
+    """The basis of one layer of C channels.
 
     Attributes
     ----------
     mean : float32 (C,), of cells of length 1.
-    axes : float32 (n, C), the principal axes by falling eigenvalue; n at least the larger of
-        `map_axes` and `vector_dim`.
+    axes : float32 (n, C), the principal axes by falling eigenvalue; n is at least `vector_dim`,
+        and 64 where the layer has as many channels.
     variances : float32 (n,), their eigenvalues.
     vector_dim : how many of them a whitened cell has.
     centroids : float32 (16, 256, 4), of each subspace.
@@ -88,7 +88,7 @@ class LayerBasis:
 
         Returns
         -------
-        float32 (..., 64), of length 1; layers of fewer channels fill up with zeros.
+        float32 (..., 64), of length 1; layers of fewer channels are filled up with zeros.
         """
         given = _check_cells(cells, self.channels)
         some = self._matrix(min(MAP_DIM, len(self.axes)), MAP_POWER)
@@ -109,7 +109,7 @@ class LayerBasis:
         )
 
     def decode(self, codes: NDArray[np.uint8]) -> FloatArray:
-        """Return what codes (..., 16) stand for: float32 (..., 64), of nearly length 1.
+        """Return what codes (..., 16) stand for: float32 (..., 64), of about length 1.
 
         Raises
         ------
@@ -156,7 +156,7 @@ class Basis:
     Attributes
     ----------
     layers : of each layer, in the network's order.
-    network : SHA-256 of the weights whose cells these are, hexadecimal; "" where it is not known.
+    network : SHA-256 of the weights that gave these cells, hexadecimal; "" if it is not known.
     """
 
     layers: tuple[LayerBasis, ...]
@@ -230,7 +230,7 @@ class Basis:
 
         Raises
         ------
-        DamagedRecordError : it is something else, cut short, changed, or of another version.
+        DamagedRecordError : it is something else, truncated, changed, or of another version.
         """
         blocks = unpack(_MAGIC, _READABLE, content, what)
         try:
@@ -262,7 +262,7 @@ def _check_cells(cells: ArrayLike, channels: int) -> FloatArray:
 
 
 def _principal_axes(cells: NDArray[Any]) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Mean (C,), eigenvalues (C,), falling, and axes (C, C), one a row, of cells of length 1."""
+    """Mean (C,), eigenvalues (C,), falling, and axes (C, C), as rows, of cells of length 1."""
     count, channels = cells.shape
     total = np.zeros(channels)
     products = np.zeros((channels, channels))
@@ -285,7 +285,7 @@ def _principal_axes(cells: NDArray[Any]) -> tuple[FloatArray, FloatArray, FloatA
 
 
 def _sample(count: int, most: int) -> NDArray[np.int64]:
-    """Evenly spread row numbers, at most so many."""
+    """Evenly spread row numbers, at most `most`."""
     return np.unique(np.linspace(0, count - 1, min(count, most)).astype(np.int64))
 
 

@@ -30,11 +30,11 @@ def padded_pixels(
     Parameters
     ----------
     image : of 8 bits.
-    size : (height, width) that it is brought to.
+    size : (height, width) to which it is resized.
     mean, std : of the input, three numbers each, for pixels 0 to 1.
-    multiple : what both sides are padded to multiples of, below and at the right, by zeros: the
-        mean.
-    box : the part of it that is taken, (x0, y0, x1, y1) in its pixels; None for all of it.
+    multiple : both sides are padded to multiples of it, below and at the right, with zeros, which
+        are the mean.
+    box : the part of it to take, (x0, y0, x1, y1) in its pixels; None for all of it.
 
     Returns
     -------

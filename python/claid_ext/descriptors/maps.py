@@ -45,14 +45,14 @@ class View(NamedTuple):
 def view_maps(
     network: ConvNetwork | TokenNetwork, views: Sequence[View], batch_size: int = 8
 ) -> list[list[FeatureMap]]:
-    """Make the feature maps of views, those of one size together.
+    """Make the feature maps of views; views of one size go through the network together.
 
-    The cells of what pads a view to the network's multiple are dropped, but not those that a part
-    of the view is in.
+    Cells that are only padding, to the network's multiple, are dropped; those that contain a part
+    of the view are kept.
 
     Returns
     -------
-    Of each view, one map a layer; extents are in pixels of the image, from the box's corner.
+    For each view, one map per layer; extents are in pixels of the image, from the box's corner.
     """
     alike: dict[tuple[int, int], list[int]] = {}
     for number, view in enumerate(views):
@@ -82,9 +82,9 @@ def view_maps(
 def photo_maps(
     network: ConvNetwork | TokenNetwork, images: Sequence[Image.Image], batch_size: int = 8
 ) -> list[list[FeatureMap]]:
-    """Make the feature maps of whole photos at the size at which they are kept, one a layer each.
+    """Make the feature maps of whole photos at the size at which they are kept, one per layer.
 
-    That is the photo's own, but 380,000 pixels at most; for tokens what the backbone takes.
+    That is the photo's own size, but at most 380,000 pixels; for tokens the backbone's input size.
     """
     views = [
         View(image, (0, 0, *image.size), network.map_size((image.height, image.width)))
@@ -138,16 +138,16 @@ def cell_maps(
     Parameters
     ----------
     maps : of each layer, as `photo_maps` gives them.
-    layers : their names, each another.
+    layers : their names, all different.
     basis : of the network; None for none.
 
     Raises
     ------
-    ValueError : not one name a map, or the basis is for another number of layers or channels.
+    ValueError : not one name per map, or the basis is for other numbers of layers or channels.
     """
     _check_layers(maps, basis)
     if len(layers) != len(maps) or len(set(layers)) != len(maps):
-        raise ValueError(f"layers must be {len(maps)} names, each another, got {list(layers)}")
+        raise ValueError(f"layers must be {len(maps)} different names, got {list(layers)}")
     kept = []
     for number, (name, one) in enumerate(zip(layers, maps, strict=True)):
         cells = _cells(one)
@@ -160,7 +160,7 @@ def cell_maps(
 def projected_cells(
     maps: Sequence[FeatureMap], basis: Basis | None = None
 ) -> list[NDArray[np.float32]]:
-    """Bring maps to the form that a kept map decodes to, uncoded: of each layer (h, w, d).
+    """Bring maps to the form that a kept map decodes to, without coding: (h, w, d) per layer.
 
     d is 64 with a basis, and the layer's channels without one; each cell of length 1.
     """

@@ -31,7 +31,7 @@ __all__ = [
     "timm_network",
 ]
 
-LONGER_SIDE = 1024  # pixels; larger images are brought down to it before the forward
+LONGER_SIDE = 1024  # pixels; larger images are reduced to it before the forward
 MAP_PIXELS = 380_000  # of a photo whose map is kept, at most: what bounds an index's bytes
 MULTIPLE = 32  # images are padded to it, so that cells divide them evenly
 
@@ -43,12 +43,12 @@ Layers = tuple[str, ...]
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A descriptor network that has a name here.
+    """A named descriptor network.
 
     Attributes
     ----------
     timm_name : architecture and pretrained tag in timm.
-    layers : whose outputs make the descriptor, unless others are asked for.
+    layers : those whose outputs make the descriptor, unless others are asked for.
     mean, std : of the input, for pixels 0 to 1.
     package : the file of the extra `[offline]` that the weights come in; None for the hub.
     """
@@ -98,11 +98,11 @@ class ConvNetwork:
         ----------
         module : float32 (B, 3, H, W), normalised, to (B, C, h, w) or a list of those. Put into
             evaluation mode and moved to `device`.
-        name : what to call it in an index's manifest.
-        layers : the names of the maps, likewise.
+        name : its name in an index's manifest.
+        layers : the names of the maps there.
         mean, std : of the input, three numbers each, for pixels 0 to 1.
-        octaves : of the pyramid of images: the first as it is, brought down to `LONGER_SIDE` pixels
-            at most, each further one twice as large.
+        octaves : of the pyramid of images: the first is the image, reduced to `LONGER_SIDE` pixels
+            if larger; each further one is twice as large.
         device : where it runs; None for the CPU, or CUDA where there is a device.
         """
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -117,7 +117,7 @@ class ConvNetwork:
         return weights_digest(self.module)
 
     def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) at which the map of an image of (height, width) is kept."""
+        """Return the (height, width) at which the map of an image is made that an index keeps."""
         scale = min(1.0, (MAP_PIXELS / (image_size[0] * image_size[1])) ** 0.5)
         height, width = (max(1, round(side * scale)) for side in image_size)
         return height, width
@@ -133,8 +133,8 @@ class ConvNetwork:
     ) -> NDArray[np.int64]:
         """Choose the octave on which each box is seen (FPN's Eq. 1).
 
-        The first for boxes of 224 x 224 pixels and more there; one further, as far as there are
-        octaves, for each halving of their size.
+        The first for boxes of at least 224 x 224 pixels; one further, as far as there are octaves,
+        for each halving of their size.
 
         Parameters
         ----------
@@ -151,7 +151,7 @@ class ConvNetwork:
         return np.clip(halvings, 0, self.octaves - 1).astype(np.int64)
 
     def to_input(self, image: Image.Image, octave: int = 0) -> tuple[Tensor, tuple[float, float]]:
-        """Make a network's input of an RGB image, for a octave of the pyramid.
+        """Make a network's input of an RGB image, for an octave of the pyramid.
 
         Returns
         -------
@@ -172,9 +172,9 @@ class ConvNetwork:
     def maps(
         self, images: Sequence[Image.Image], octaves: Sequence[set[int]], batch_size: int
     ) -> Iterator[tuple[int, int, list[FeatureMap]]]:
-        """Yield an image's number, a octave, and its feature maps there, one a layer.
+        """Yield an image's number, an octave, and its feature maps there, one per layer.
 
-        By octave and size, batch by batch: every image on each of the `octaves` it is wanted on.
+        By octave and size, batch by batch: every image on each of its wanted `octaves`.
 
         Raises
         ------
@@ -198,7 +198,7 @@ class ConvNetwork:
 
     @torch.inference_mode()
     def forward(self, batch: Tensor) -> list[Tensor]:
-        """Return the float32 maps (B, C, h, w) of a batch (B, 3, H, W), one a layer.
+        """Return the float32 maps (B, C, h, w) of a batch (B, 3, H, W), one per layer.
 
         Raises
         ------
@@ -217,7 +217,7 @@ class ConvNetwork:
 
 
 class TokenNetwork:
-    """A ViT backbone's patch tokens as a feature map; shared with the detector's own forward."""
+    """A ViT backbone's patch tokens as a feature map; may share the detector's own forward."""
 
     layers: Layers = ("tokens",)
     octaves = 1
@@ -238,7 +238,7 @@ class TokenNetwork:
         return self.backbone.std
 
     def __init__(self, backbone: Backbone) -> None:
-        """Wrap a backbone, a detector's own perhaps."""
+        """Wrap a backbone, possibly a detector's own."""
         self.backbone = backbone
         self.name = f"tokens:{backbone.name}"
 
@@ -248,7 +248,7 @@ class TokenNetwork:
         return self.backbone.fingerprint
 
     def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) the backbone brings an image of (height, width) to."""
+        """Return the (height, width) to which the backbone resizes an image of (height, width)."""
         return input_size(image_size, self.backbone.patch_size)[0]
 
     def forward(self, batch: Tensor) -> list[Tensor]:
@@ -307,7 +307,7 @@ def timm_network(
     device: str | torch.device | None,
     octaves: int | None = None,
 ) -> ConvNetwork:
-    """Make a descriptor network of a name in NETWORKS, or of any timm model's.
+    """Make a descriptor network by a name in NETWORKS or in timm.
 
     Parameters
     ----------
@@ -321,7 +321,7 @@ def timm_network(
     Raises
     ------
     ValueError : no such network or layer, or weights that do not fit.
-    WeightsUnavailableError : the weights cannot be had here; the message names the ways out.
+    WeightsUnavailableError : the weights cannot be had here; lists the alternatives.
     """
     import timm
 

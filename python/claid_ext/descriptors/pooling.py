@@ -1,4 +1,4 @@
-"""One vector a region from a feature map: RoI-align to a grid of bins, then pool the bins."""
+"""One vector per region from a feature map: RoI-align to a grid of bins, then pool the bins."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _MASKED_AT_ONCE = 1 << 24  # values of the masked maps held at once, 64 MiB
 class FeatureMap(NamedTuple):
     """A network's features of one image.
 
-    `values` is float32 (C, h, w); `extent` the (height, width) in the image's pixels, from its top
-    left corner, that the h x w cells cover: it is larger than the image where that was padded.
+    `values` is float32 (C, h, w); `extent` is the (height, width) in the image's pixels, from its
+    top left corner, that the h x w cells cover: larger than the image if that was padded.
     """
 
     values: Tensor
@@ -51,9 +51,9 @@ def pool_regions(
     ----------
     features : the map.
     boxes : (R, 4), [x0, y0, x1, y1) in the image's pixels.
-    masks : bool (R, H, W) of patches, or None: then `mask` is `mean`.
+    masks : bool (R, H, W) of patches, or None, which makes `mask` the same as `mean`.
     covered : (height, width) in the image's pixels that the masks' grid covers; None with no masks.
-    pooling : one of POOLINGS but "whitened", which needs a basis (`claid_ext.descriptors.maps`).
+    pooling : one of POOLINGS except "whitened", which needs a basis (`claid_ext.descriptors.maps`).
 
     Returns
     -------
@@ -69,7 +69,7 @@ def pool_regions(
     cells = cells.to(values.device)
     if pooling == "mask" and masks is not None:
         if covered is None:
-            raise ValueError("masks need `covered`, what part of the image their grid covers")
+            raise ValueError("masks need `covered`, the part of the image that their grid covers")
         cover = torch.as_tensor(cell_cover(masks, covered, (height, width), features.extent))
         return _pool_masked(values, cells, cover.to(values.device))
     if pooling == "cells":
@@ -86,7 +86,7 @@ def pool_regions(
 def _roi_bins(
     values: Tensor, boxes: list[Tensor], side: int = ROI_BINS, samples: int = ROI_SAMPLES
 ) -> Tensor:
-    """Bins of the boxes, one tensor of them a map; (sum of R, C, side, side)."""
+    """Bins of the boxes, of which there is one tensor per map; (sum of R, C, side, side)."""
     from torchvision.ops import roi_align
 
     bins: Tensor = roi_align(
@@ -97,7 +97,7 @@ def _roi_bins(
 
 def _pool_masked(values: Tensor, boxes: Tensor, cover: Tensor) -> Tensor:
     pooled = []
-    # One map a region: the masked features, and the mask itself as the last channel.
+    # One map per region: the masked features, and the mask itself as the last channel.
     at_once = max(1, _MASKED_AT_ONCE // (values.numel() + cover[0].numel()))
     for some, of_these in zip(
         torch.split(cover, at_once), torch.split(boxes, at_once), strict=True
@@ -105,7 +105,7 @@ def _pool_masked(values: Tensor, boxes: Tensor, cover: Tensor) -> Tensor:
         masked = torch.cat([values * some[:, None], some[:, None]], dim=1)
         sums = _roi_bins(masked, list(of_these[:, None])).sum(dim=(2, 3))
         weight = sums[:, -1:]
-        # A mask no sample hits: the patch is far below a cell, which then is all there is to see.
+        # No sample hits the mask: its patches are far smaller than a cell, which then counts.
         plain = _roi_bins(values[None], [of_these]).mean(dim=(2, 3))
         tiny = torch.finfo(weight.dtype).eps
         pooled.append(torch.where(weight > tiny, sums[:, :-1] / weight.clamp(min=tiny), plain))
@@ -118,7 +118,7 @@ def cell_cover(
     cells: tuple[int, int],
     extent: tuple[float, float],
 ) -> NDArray[np.float32]:
-    """Share of each cell of a feature map that each mask covers, exactly, by area.
+    """Compute the exact share of each cell's area that each mask covers.
 
     Parameters
     ----------

@@ -59,26 +59,26 @@ class RegionDescriptor:
             both), or "tokens:NAME" for any ViT of timm; or a torch module from normalised
             (B, 3, H, W) to maps (B, C, h, w).
         weights : None for the usual source; "hub"; "torchvision"; or a file, .pth or .safetensors,
-            in torchvision's or timm's names, bare or within a training checkpoint (SwAV's, MoCo's).
+            with torchvision's or timm's names, bare or in a training checkpoint (SwAV, MoCo).
         pooling : "whitened" (the default): the mean of the map's cells over the box, each whitened
             by a basis (arXiv 1511.05879 and Jégou and Chum, ECCV 2012); with it an index also keeps
             the maps themselves, and finds the box on them. The others give one vector per region
             and nothing else: "mean", "max", "gem" (p = 3) over the box; "mask": the mean over the
             region's own patches (over the box where a region has no mask, as a query's); "cells":
-            the means over 3 x 3 cells of the box, each normalised, of all layers but the last of
-            several, with the last one's mean.
+            the means over 3 x 3 cells of the box, each normalised; of several layers, the last one
+            gives its mean instead.
         layer : one of timm's stages, such as "layer3", or several: each is pooled and normalised,
             then they are joined. None for the network's default.
-        octaves : of a pyramid of the image, each twice as large as the one before, all of which go
-            through the network; smaller regions are seen on larger ones (`ConvNetwork.octave_of`).
-            None for 1; not for "whitened".
-        device : where the network runs; None for CUDA where there is a device, else the CPU.
+        octaves : of a pyramid of the image, each twice as large as the one before, which all go
+            through the network; smaller regions are pooled on larger octaves
+            (`ConvNetwork.octave_of`). None for 1; not for "whitened".
+        device : where the network runs; None for CUDA if there is a GPU, else the CPU.
         batch_size : how many images of one size go through it together.
 
         Raises
         ------
         ValueError : an unknown name, pooling or layer; weights that do not fit.
-        WeightsUnavailableError : weights that cannot be had here; the message names the ways out.
+        WeightsUnavailableError : the weights cannot be had here; lists the alternatives.
         """
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
@@ -135,13 +135,13 @@ class RegionDescriptor:
         Returns
         -------
         One float32 (R, dim) per image, each row of length 1 (a region whose features are all zero
-        stays zero). "whitened" takes the basis that comes with this package, if there is one for
-        the network, and leaves cells unwhitened otherwise; an index has its own.
+        stays zero). "whitened" uses the basis shipped for the network, if there is one, and
+        otherwise leaves cells unwhitened; an index has its own.
 
         Raises
         ------
         UnreadableImageError : a path that is no readable image.
-        ValueError : not one `Regions` an image, or made for another image size.
+        ValueError : not one `Regions` per image, or made for another image size.
         """
         if self.two_stages:
             basis = shipped_basis(self.weights)
@@ -162,7 +162,7 @@ class RegionDescriptor:
         octave_of = [
             self.network.octave_of(regions[i].boxes, regions[i].image_size) for i in others
         ]
-        # A photo without regions goes through the network too, to know a vector's length.
+        # A photo without regions goes through the network too, for the length of a vector.
         wanted = [set(octaves.tolist()) or {0} for octaves in octave_of]
         for number, octave, maps in self.network.maps(pictures, wanted, self.batch_size):
             i, rows = others[number], np.flatnonzero(octave_of[number] == octave)
@@ -175,8 +175,8 @@ class RegionDescriptor:
     def maps(self, images: Sequence[Any], regions: Sequence[Regions]) -> list[list[FeatureMap]]:
         """Return the feature maps of images at the size at which an index keeps them.
 
-        Arguments and errors are those of a call; the detector's tokens, where the regions hold
-        them, are taken instead of another forward.
+        Arguments and errors are those of a call. The detector's tokens, if the regions have them,
+        are used instead of another forward.
         """
         self._check(images, regions)
         pictures = [as_image(image) for image in images]
@@ -195,7 +195,7 @@ class RegionDescriptor:
             raise ValueError(f"{len(images)} images, but regions of {len(regions)}")
 
     def manifest(self) -> dict[str, Any]:
-        """Return what an index must know to describe a query alike, ready for JSON."""
+        """Return what must match for a query to be described in the same way, as JSON values."""
         return {
             "name": self.network.name,
             "layers": list(self.network.layers),
@@ -238,7 +238,7 @@ class RegionDescriptor:
         masks = None if regions.masks is None else regions.masks[some]
         pooled = []
         for number, one in enumerate(maps, start=1):
-            # What a thing is, the last of several layers says; where its parts are, the others.
+            # The last of several layers says what a thing is, the others where its parts are.
             whole = self.pooling == "cells" and number == len(maps) > 1
             pooling = "mean" if whole else self.pooling
             vectors = pool_regions(one, regions.boxes[some], masks, regions.covered, pooling)

@@ -13,7 +13,7 @@ _SHIPPED = ("efficientnet_lite0",)
 
 
 def shipped_basis(network: str) -> Basis | None:
-    """Find the basis that comes with this package for a network, for indexes of few photos.
+    """Find the basis that this package has for a network, for indexes of few photos.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def shipped_basis(network: str) -> Basis | None:
 
     Returns
     -------
-    None where there is none for these weights.
+    The basis, or None if there is none for these weights.
     """
     return next((basis for basis in _all_shipped() if network and basis.network == network), None)
 

@@ -1,4 +1,4 @@
-"""How weights get into a descriptor network, in whatever names they come."""
+"""How weights get into a descriptor network, under whatever names they come."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from claid_ext.errors import WeightsUnavailableError
 __all__ = ["load_into", "timm_names", "torchvision_weights"]
 
 _NOT_FEATURES = re.compile(r"(fc|head|classifier|pre_logits|conv_head|bn2|norm_head)\.")
-"""Parts behind the last feature map, in timm's names."""
+"""Parts after the last feature map, in timm's names."""
 
 
 def load_into(network: nn.Module, content: Mapping[str, Any], source: str) -> None:
     """Put a checkpoint's weights into a network that has the same names below some prefix.
 
-    Understood are a bare state dict and one wrapped in a training checkpoint ("state_dict",
-    "model", ...), with any prefix before all of the network's names, such as SwAV's "module." or
-    MoCo's "module.encoder_q."; what else is there (heads, prototypes, an optimiser) is left.
+    Takes a bare state dict or one inside a training checkpoint ("state_dict", "model", ...), with
+    any prefix before all of the network's names, such as SwAV's "module." or MoCo's
+    "module.encoder_q."; everything else (heads, prototypes, an optimiser) is ignored.
 
     Raises
     ------
-    ValueError : weights of the network are missing, or of another shape; names a few of them.
+    ValueError : some weights are missing or of another shape; names a few of them.
     """
     own = network.state_dict()
     first = next(iter(own))
     state = _find(content, first)
     if state is None:
-        raise ValueError(f"weights: {source} holds no entry that ends in {first!r}")
+        raise ValueError(f"weights: {source} has no entry that ends in {first!r}")
     fitting, wrong = {}, []
     for name, weight in own.items():
         given = state.get(name)

@@ -44,7 +44,7 @@ PQ_CENTROIDS = 256  # of 8 bits, what product quantisers mostly have
 
 
 def import_faiss() -> Any:
-    """Import faiss, or say which extra brings it."""
+    """Import faiss, or say which extra installs it."""
     try:
         import faiss
     except ImportError as error:
@@ -121,16 +121,16 @@ def stays_in_records(file: RecordFile, table: RowTable, factory: str) -> bool:
 def renew_base(
     folder: Path, file: RecordFile, dim: int, factory: str, *, whole: bool, grown: bool
 ) -> bool:
-    """Take the tail into the base if it is time, or make the base anew; says whether it did.
+    """Move the tail into the base if it is due, or rebuild the base; says whether it did.
 
-    Rows of removed images in the tail are given out again; `whole` does that to all rows.
+    Row numbers of removed images in the tail are reused; with `whole` those of all.
 
     Parameters
     ----------
     folder, file : of the index.
     dim : of the vectors.
     factory : faiss's description of the base.
-    whole : whether to make it anew.
+    whole : whether to rebuild it.
     grown : whether to wait until the tail has grown (`GROWTH`).
     """
     table = file.images()
@@ -167,7 +167,7 @@ def renew_base(
 
 
 def _new_base(file: RecordFile, table: RowTable, dim: int, factory: str) -> Any:
-    """Make and train a base without rows; None where there are too few vectors for one."""
+    """Make and train an empty base; None where there are too few vectors for one."""
     base = check_factory(factory, dim)
     needed = rows_to_train(base)
     if table.counts.sum() < max(needed, LEAST_BASE):
@@ -210,7 +210,7 @@ def _write_base(base: Any, path: Path) -> None:
 def read_base(folder: Path, file: RecordFile, mapped: bool = True) -> Any:
     """Read the base, None where there is none; large ones are mapped, and then cannot grow.
 
-    One that is damaged is passed over with a warning: every answer can be had without it.
+    A damaged one is skipped with a warning: every answer can be computed without it.
     """
     name = file.get("base")
     if name is None:
@@ -238,7 +238,7 @@ def _digest(path: Path) -> str:
 
 
 def probe(base: Any, probes: int) -> bool:
-    """Have an inverted file look into so many cells; says whether those are all it has."""
+    """Set how many cells of an inverted file are searched; says whether that is all of them."""
     faiss = import_faiss()
     try:
         inverted = faiss.extract_index_ivf(base)

@@ -11,24 +11,24 @@ The map of a photo keeps one vector per cell of two layers of the descriptor net
     s(b)    = core(b) + 1/4 o(b) / max o + 1/10 max over the stored regions r of IoU(b, r)
 
 t and u are templates of the query at its own size ("native") and at several sizes S; S is the one
-nearest to sqrt(area of b) in network pixels, the smaller of two as near. G are e16 cells of the
-query. max o is the highest o of step 1.
+nearest to sqrt(area of b) in network pixels, the smaller of two equally near ones. G are e16 cells
+of the query. max o is the highest o of step 1.
 
 1. A coarse grid: sqrt(area) = 1.4 e16 cells times sqrt(2)^n, as long as that is at most the
    photo's; the query's aspect ratio times 0.7, 1 and 1.41; each side at least one cell and at most
    the photo's; strides of max(1/2 cell, side / 1.5), the grid centred in the photo, so that at
    either border up to half a stride is left. And the stored regions.
-2. Around the best 40 (of equals the earliest): 9 shifts (0, +-0.2 of a side) times 7 scalings (1;
+2. Around the best 40 (in a tie the earliest): 9 shifts (0, +-0.2 of a side) times 7 scalings (1;
    both sides by 1.19 or 0.84; one side by either), clipped to the photo. An option: then once more
    at half the steps around the best 20 of all.
 3. The answer is the mean of all boxes with IoU >= 0.4 with the best, weighted by
    exp((s - s_best) / 0.05).
 
-A map covers the photo from its upper left corner on. Where the photo is no whole number of cells,
-the last row or column may hang over the border (the photo then has a part of its area), or the
-photo over the map by less than a cell (nothing is there). Two quantities are kept away from the
-division of rounding by rounding: the mean of the cells of a part counts as at least 0.01 long, and
-max o as at least 0.01. A box that is the whole photo has o = 0; without G all o are 0.
+A map covers the photo from its upper left corner. Where the photo is not a whole number of cells,
+the last row or column may extend beyond its border (only a part of these cells counts), or the
+photo beyond the map by less than a cell (nothing counts there). Two quantities have a floor, so
+that rounding is never divided by rounding: the length of a part's mean cell counts as at least
+0.01, and so does max o. A box that is the whole photo has o = 0; without G all o are 0.
 
 `claid_ext.reference.box_search` is the same in plain NumPy, for one photo. NumPy alone is needed.
 """
@@ -100,10 +100,10 @@ class QueryTemplates:
         length 1 (or 0). The first of the T templates is the native one, the others are of sizes S.
     means : float32 (T, D32), u: the mean of the e32 cells, of length 1 (or 0).
     sides : float32 (T,), sqrt(area) of the query's box in each template, in network pixels,
-        ascending from the second on. The first is not used, unless it is the only one.
+        ascending from the second on. The first is used only if it is the only one.
     cells : float32 (g, D16), G: e16 cells of the query, of length 1; none to 4096.
     aspect : width / height of the query's box.
-    cell_side : network pixels a side of an e16 cell (16 for stride 16).
+    cell_side : side of an e16 cell in network pixels (16 for stride 16).
     """
 
     parts: NDArray[np.float32]
@@ -186,7 +186,7 @@ class FoundBox:
 
     box : float32 (4,), the answer: the mean of the boxes around the best (step 3).
     best : float32 (4,), the best box itself, of which score and core are.
-    score : its s. Comparable within one photo only.
+    score : its s; comparable only within one photo.
     core : its core, which ranks photos.
     count : how many boxes were scored.
     coarse : how many of them were of step 1.
@@ -221,7 +221,8 @@ def box_search(
     query : its dimensions must be those of the maps; 64 where these are codes.
     codebooks : float32 (16, 256, 4) of e16 and of e32; needed where maps are codes.
     options : BoxSearchOptions() unless given.
-    threads : share the photos; None for as many as the machine has. They change no bit.
+    threads : among which photos are shared; None for as many as the machine has. The result does
+        not depend on them.
     return_boxes : also return every box scored.
 
     Raises

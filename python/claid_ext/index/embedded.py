@@ -25,7 +25,7 @@ __all__ = ["EmbeddedStore", "EmbeddedView"]
 class EmbeddedStore:
     """A folder with the SQLite table of records and a faiss index; see `Store`.
 
-    Nearer than faiss's own index are the vectors not yet in it, which are compared one by one.
+    Vectors that are not yet in faiss's index are compared one by one.
     """
 
     def __init__(
@@ -41,8 +41,8 @@ class EmbeddedStore:
 
         Parameters
         ----------
-        folder : where it is.
-        dim : D of the vectors, to make a new store; None to open one.
+        folder : where the store is.
+        dim : length of the vectors, to make a new store; None to open one.
         state : entries of a new store's state.
         factory : faiss's description of the index. Other than "Flat", it is used from the moment
             there are enough vectors to train it; until then all are compared.
@@ -50,7 +50,7 @@ class EmbeddedStore:
 
         Raises
         ------
-        InvalidIndexError : there is no store, or it is no database.
+        InvalidIndexError : there is no store, or it is not a database.
         """
         self.folder = folder
         self.factory = factory

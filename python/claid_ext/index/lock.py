@@ -1,4 +1,4 @@
-"""One writer at a time: a lock that the system takes back however its process ends."""
+"""One writer at a time: a lock that the system releases however its process ends."""
 
 from __future__ import annotations
 

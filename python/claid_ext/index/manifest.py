@@ -22,16 +22,16 @@ _OLD_VERSIONS = (1, 2)
 
 
 def has_manifest(folder: Path) -> bool:
-    """Whether a folder is an index, of whatever version."""
+    """Whether a folder is an index, of any version."""
     return (folder / FILE).is_file()
 
 
 def clear_leftovers(folder: Path) -> None:
-    """Remove what a process left that was killed before it wrote the manifest: no index yet.
+    """Remove what was left by a process that was killed before it wrote the manifest.
 
     Raises
     ------
-    FileExistsError : the folder holds something else.
+    FileExistsError : the folder contains something else.
     """
     parts = [entry.name for entry in folder.glob(f".{FILE}.*.part")]
     ours = {LOCK_FILE, *_LEFTOVERS, *parts}
@@ -53,8 +53,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises
     ------
-    InvalidIndexError : the folder has none, it is damaged, or of another version; of an older one
-        it names the command that makes the index anew.
+    InvalidIndexError : the folder has none, it is damaged, or of another version; for an older one
+        the message gives the command that makes the index anew.
     """
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -80,7 +80,7 @@ def check_same(folder: Path, stored: Any, given: Any, what: str) -> None:
 
     Raises
     ------
-    IndexMismatchError : naming each option that differs, what the index has and what was given.
+    IndexMismatchError : names each option that differs, what the index has and what was given.
     """
     differences = list(_differences(stored, json.loads(json.dumps(given)), what))
     if differences:
@@ -101,7 +101,7 @@ def _differences(stored: Any, given: Any, what: str) -> list[str]:
 
 
 def _command(old: dict[str, Any]) -> str:
-    """Return the command that makes an index of version 1 or 2 anew, but for the photos' names."""
+    """Return the command that makes an index of version 1 or 2 anew, without the photos' names."""
     command = ["claid index PHOTOS -o NEW"]
     if (regions := old.get("regions", "detect")) != "detect":
         command.append(f"--regions {regions}")

@@ -1,4 +1,4 @@
-"""What images are called in an index, and which of them a pattern, a list or a function means."""
+"""How images are named in an index, and which of them a pattern, list or function selects."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ImageFilter = Callable[[str], bool] | str | Iterable[str | os.PathLike[str]]
 
 
 def absolute(image: str | os.PathLike[str]) -> str:
-    """Return the name that an index holds an image by."""
+    """Return the name by which an index knows an image."""
     return os.path.abspath(os.fspath(image))  # noqa: PTH100 (links are kept as they are)
 
 
 def file_state(path: str) -> tuple[int, int]:
-    """Return a file's (bytes, time of change in ns), to know a changed one by; else zeros."""
+    """Return a file's (bytes, modification time in ns), to notice changes; zeros for no file."""
     try:
         status = Path(path).stat()
     except OSError:
@@ -30,7 +30,7 @@ def file_state(path: str) -> tuple[int, int]:
 
 
 def matching(paths: list[str], images: ImageFilter | None) -> NDArray[np.bool_]:
-    """Return which of M paths are meant, bool (M,); None means all."""
+    """Return which of M paths are selected, bool (M,); None selects all."""
     if images is None:
         return np.ones(len(paths), bool)
     if callable(images):

@@ -1,6 +1,6 @@
 """From a query's vectors to images ranked by their best region (stage 1).
 
-The nearest vectors only propose images: each is then scored by all its vectors, as they are stored.
+The nearest vectors only propose images: each is then scored by all its stored vectors.
 More are asked for until no image that was not proposed can be among the best k (the threshold
 algorithm of Fagin, Lotem and Naor, 2001), so that an exact store gives what brute force gives.
 """
@@ -27,7 +27,7 @@ IMAGES_AT_ONCE = 5000  # scored together, to bound the memory of scoring all
 
 
 class VectorQuery(NamedTuple):
-    """What is asked: float32 (B, D) unit vectors, and whether all boxes are wanted or any."""
+    """A query: float32 (B, D) unit vectors, and whether all of its boxes are wanted or any."""
 
     vectors: NDArray[np.float32]
     all_of: bool = False
@@ -60,7 +60,7 @@ class Best(NamedTuple):
 
 @dataclass
 class _Pending:
-    """A query on its way: what has been scored so far."""
+    """A query in progress, with what has been scored so far."""
 
     query: VectorQuery
     scored: dict[int, Best] = field(default_factory=dict)
@@ -76,15 +76,15 @@ def rank_images(
 
     Parameters
     ----------
-    queries : what is asked; one with all of its boxes asked for scores an image by the sum of the
-        best scores, others by their maximum.
+    queries : with `all_of`, an image's score is the sum of the best scores of the query's boxes;
+        otherwise the maximum.
     k : how many distinct images.
     view : of the store.
     scope : what may be found.
 
     Returns
     -------
-    Of each query, best first; equal scores in the order the images were added.
+    A list per query, best first; equal scores in the order the images were added.
     """
     table = view.table
     allowed = set(table.ids[scope.images].tolist())
@@ -160,7 +160,7 @@ def rank_everything(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Score every image for every query, reading the records once for all queries.
 
-    The answer of `rank_images` on everything, for evaluation: mAP needs the whole order.
+    What `rank_images` returns for all images, for evaluation: mAP needs the whole ranking.
 
     Parameters
     ----------

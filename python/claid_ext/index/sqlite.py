@@ -1,12 +1,11 @@
 """The table of images and their records: one SQLite file, each image in one transaction.
 
-SQLite and not Parquet: it comes with Python, and a transaction is all that "an image wholly or not
-at all" needs. Everything that is derived from it, such as the faiss index beside it, can always be
-made again.
+SQLite rather than Parquet: it comes with Python, and a transaction is all it takes to store an
+image wholly or not at all. What is derived from it, as the faiss index beside it, can be rebuilt.
 
-SQLite itself notices few changes of its file. So each row has a checksum, an image's those of its
-record and maps too, and the state the sums of these checksums: a row that is changed, missing or
-found in another's place is an error.
+SQLite itself notices few changes to its file. So each row has a checksum, which for an image covers
+the digests of its record and maps, and the state has the sums of these checksums: a row that is
+changed, missing or in another's place is an error.
 """
 
 from __future__ import annotations
@@ -89,7 +88,7 @@ class RecordFile:
 
         Raises
         ------
-        InvalidIndexError : there is none, or it is no database.
+        InvalidIndexError : there is none, or it is not a database.
         """
         self.path = folder / FILE
         if not create and not self.path.is_file():
@@ -156,7 +155,7 @@ class RecordFile:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[None]:
-        """Have all reads inside see one state, whatever another connection commits meanwhile."""
+        """Have all reads inside see one state, whatever another connection commits."""
         if self._connection.in_transaction:
             yield
             return

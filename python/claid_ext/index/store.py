@@ -1,7 +1,7 @@
-"""`Store`: where the records of images are kept, and which of them are near to a vector.
+"""`Store`: keeps the records of images, and finds those near a vector.
 
-A store proposes images and hands out records; which images are best, `claid_ext.index.ranking`
-decides by the records themselves. So a store may be approximate, and answers are not.
+A store proposes images and returns records; `claid_ext.index.ranking` decides by the records
+which images are best. So a store may be approximate while answers are not.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from claid_ext.record import CellMap, ImageRecord
 __all__ = ["Candidates", "Entry", "FileState", "ImageTable", "Store", "StoreView"]
 
 FileState = tuple[int, int]
-"""A file's length in bytes and time of change in ns, to know a changed one by; zeros for none."""
+"""A file's length in bytes and modification time in ns, to notice changes; zeros for no file."""
 
 
 class Entry(NamedTuple):
@@ -52,7 +52,7 @@ class Candidates(NamedTuple):
     images : int64 (n,), the id of each vector's image; an image may come several times, and -1
         stands for one that has been removed.
     scores : float32 (n,), inner products; they may be approximate.
-    exhausted : whether there are no more to be had with this effort.
+    exhausted : whether there are no more at this effort.
     """
 
     images: NDArray[np.int64]
@@ -61,7 +61,7 @@ class Candidates(NamedTuple):
 
 
 class StoreView(Protocol):
-    """One state of a store, which no writer changes while it is read."""
+    """A snapshot of a store, which no writer changes while it is read."""
 
     @property
     def table(self) -> ImageTable:
@@ -102,7 +102,7 @@ class StoreView(Protocol):
 
 
 class Store(Protocol):
-    """Keeps the records of images. One process writes at a time; any number read meanwhile.
+    """Keeps the records of images. One process writes at a time while any number read.
 
     Every method that writes raises IndexLockedError while another process is writing, and OSError
     where the disk is full. Whatever happens, an image is stored wholly or not at all.
@@ -122,10 +122,10 @@ class Store(Protocol):
         """
 
     def writing(self) -> AbstractContextManager[None]:
-        """Hold the writer's lock over several changes; every change takes it by itself else."""
+        """Hold the writer's lock over several changes; otherwise each change takes it by itself."""
 
     def reading(self) -> AbstractContextManager[StoreView]:
-        """Hold one state of the store still while it is read."""
+        """Give a snapshot of the store for as long as it is read."""
 
     def file_states(self) -> dict[str, FileState]:
         """Return the state that each image's file had when it was stored, by path."""
@@ -137,7 +137,7 @@ class Store(Protocol):
         """Return an entry of the state (an int, str or bytes), None where there is none."""
 
     def settle(self, *, whole: bool = False) -> None:
-        """Bring what speeds up `candidates` up to date, where it is time; `whole` makes it anew."""
+        """Update what speeds up `candidates`, where that is due; `whole` rebuilds it."""
 
     def close(self) -> None:
         """Close the files or connections."""

@@ -1,4 +1,4 @@
-"""Which regions of an image get a vector: the tree's, and its rivals behind the same protocol."""
+"""Which regions of an image get a vector: CLAID's, and rivals behind the same protocol."""
 
 from claid_ext.regions.sources import (
     REGION_SOURCES,

@@ -1,4 +1,4 @@
-"""From detections to regions: the kept ones of one scale, or of several scales joined."""
+"""From detections to regions: those kept at one scale, or at several scales joined."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ def join_scales(
 ) -> Regions:
     """Make one image's regions of its detections at one or more scales.
 
-    Regions of larger scales come first. One whose box has an IoU of 0.8 or more with a box of a
+    Regions of larger scales come first. A region whose box has an IoU of 0.8 or more with one of a
     larger scale is left out.
 
     Parameters
     ----------
-    found : a detection for each scale.
-    scales : those scales, ascending.
+    found : one detection per scale.
+    scales : these scales, ascending.
     with_dummies : whether dummies are regions too (paper, Table VI).
     whole : whether an image in which nothing is kept gets its whole area, so that every image can
         be found.
 
     Returns
     -------
-    Regions, their masks on the grid of the largest scale; `tokens` are those of scale 1, at which
-    the tokens of a query are made.
+    Regions, with masks on the grid of the largest scale; `tokens` are those of scale 1, at which
+    the tokens of a query are made too.
     """
     parts = [_of_detection(one, with_dummies) for one in found]
     joined = parts[-1]
@@ -77,7 +77,7 @@ def _of_detection(found: Detection, with_dummies: bool) -> Regions:
 
 
 def _add_unlike(fine: Regions, coarse: Regions) -> Regions:
-    """Add those regions of a smaller scale that a larger one has not; masks on its finer grid."""
+    """Add the regions that only the smaller scale has; their masks go to the finer grid."""
     assert fine.masks is not None
     assert fine.covered is not None
     assert coarse.masks is not None

@@ -1,4 +1,4 @@
-"""`RegionSource`: images in, their regions out; CLAID's own and blind ones to compare with."""
+"""`RegionSource`: images in, their regions out; CLAID's, and fixed boxes to compare with."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class RegionSource(Protocol):
 
     Attributes
     ----------
-    name : what it is called, such as one of REGION_SOURCES.
+    name : its name, such as one of REGION_SOURCES.
     """
 
     @property
     def name(self) -> str:
-        """What it is called in a manifest."""
+        """Its name in a manifest."""
 
     def __call__(self, images: Sequence[Any]) -> list[Regions]:
         """Return the regions of each image, at least one per image.
@@ -55,7 +55,7 @@ class RegionSource(Protocol):
     def recipe(self) -> dict[str, Any] | None:
         """Return how to make it again, named and versioned (`claid_ext.search.recipes`).
 
-        None where that cannot be written down, as with a network that is a Python object.
+        None if that cannot be written down, as for a network that is a Python object.
         """
 
 
@@ -67,9 +67,9 @@ class DetectedRegions:
     Attributes
     ----------
     detector : the detector, at its own scale.
-    scales : at which it looks, ascending.
+    scales : at which it looks at images, ascending.
     with_dummies : whether dummies are regions too.
-    max_regions : how many it gives of an image at most; None for all.
+    max_regions : how many it gives per image at most; None for all.
     """
 
     name = "detect"
@@ -100,7 +100,7 @@ class DetectedRegions:
         return [self.join(found) for found in self.detections(images)]
 
     def detections(self, images: Sequence[Any]) -> list[list[Detection]]:
-        """Return the detections of each image, one for each of the scales."""
+        """Return the detections of each image, one per scale."""
         photos = [read_photo(image) for image in images]
         return [
             list(its)
@@ -123,7 +123,7 @@ class DetectedRegions:
             yield found
 
     def join(self, found: Sequence[Detection]) -> Regions:
-        """Make an image's regions of its detections, one for each of the scales."""
+        """Make an image's regions from its detections, one per scale."""
         joined = join_scales(found, self.scales, with_dummies=self.with_dummies)
         return _thinned(joined, self.max_regions)
 
@@ -163,7 +163,7 @@ class DetectedRegions:
 
 
 class BoxRegions:
-    """Boxes that follow from an image's size alone: `grid`, `full` and `rmac`.
+    """Boxes that depend only on an image's size: `grid`, `full` and `rmac`.
 
     `grid` is 1x1 to 4x4 cells, 30 boxes; `full` the whole image; `rmac` R-MAC's squares at three
     scales, about 20 boxes.
@@ -219,13 +219,13 @@ def region_source(
         The regions of several are joined: one whose box has an IoU of 0.8 with a box of a larger
         scale is left out.
     with_dummies : whether the detector's dummies are regions too (paper, Table VI).
-    max_regions : how many regions of an image there are at most, the most overlapping ones going
-        first (`claid_ext.regions.thinning`); None for all.
+    max_regions : the most regions per image; those that overlap the others most are dropped first
+        (`claid_ext.regions.thinning`). None for all.
 
     Raises
     ------
-    ValueError : another name, or "detect" without a detector; no scales, or some out of range; a
-        detector, scales or dummies with another name.
+    ValueError : an unknown name; "detect" without a detector; no scales, or some out of range; a
+        detector, scales or dummies with another name than "detect".
     """
     if name not in REGION_SOURCES:
         raise ValueError(f"regions must be one of {', '.join(REGION_SOURCES)}, got {name!r}")
@@ -259,8 +259,8 @@ def _grid(image_size: tuple[int, int]) -> Regions:
 def _rmac(image_size: tuple[int, int]) -> Regions:
     """Squares of side 2 min(w, h) / (l + 1) for l = 1, 2, 3, evenly spread over the image.
 
-    At l = 1 as many lie along the longer side as make neighbours overlap by nearest to 40 %;
-    each further scale has one more along both sides.
+    At l = 1, their number along the longer side is that for which neighbours overlap by nearest to
+    40 %; each further scale has one more along both sides.
     """
     height, width = image_size
     short, long = min(image_size), max(image_size)

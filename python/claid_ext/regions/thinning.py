@@ -9,15 +9,15 @@ from claid_ext.overlap import box_iou
 
 __all__ = ["thin"]
 
-ROUNDING = 1e-9  # by what two sums of the same overlaps may differ
+ROUNDING = 1e-9  # by how much two sums of the same overlaps may differ
 
 
 def thin(boxes: ArrayLike, most: int) -> NDArray[np.int64]:
-    """Choose at most so many of an image's boxes.
+    """Choose at most `most` of an image's boxes.
 
-    While there are more, of the pair that overlaps most (IoU) the one goes that overlaps the others
-    more, by the sum of its IoU with those that are left. In a tie the pair of lower numbers is
-    taken, and the box of the lower number stays.
+    While there are more, take the pair that overlaps most (IoU) and drop the box that overlaps the
+    others more, by the sum of its IoU with the remaining ones. In a tie the pair with the lower
+    numbers is taken, and the box with the lower number stays.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def thin(boxes: ArrayLike, most: int) -> NDArray[np.int64]:
 
     Raises
     ------
-    ValueError : `most` below 1; no boxes (n, 4).
+    ValueError : `most` is below 1; boxes are not (n, 4).
     """
     if isinstance(most, bool) or not isinstance(most, int | np.integer) or most < 1:
         raise ValueError(f"most must be a whole number from 1 on, got {most!r}")

@@ -1,4 +1,4 @@
-"""`Regions`: the regions of one image, wherever they came from."""
+"""`Regions`: the regions of one image, from any source."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Regions:
     ----------
     image_size : (height, width) of the image in pixels.
     boxes : float32 (R, 4), [x0, y0, x1, y1) in the image's pixels.
-    level : int32 (R,), depth in the region tree; for rivals their scale; 0 is the whole image.
-    size : float32 (R,), area in the image's pixels: of the mask where there is one, else the box.
+    level : int32 (R,), depth in the region tree, or a rival's scale; 0 is the whole image.
+    size : float32 (R,), area in the image's pixels: of the mask if there is one, else of the box.
     connectivity, dominance : float32 (R,), of the tree (paper, Eq. 9 and 10); NaN for rivals.
-    masks : bool (R, h, w), each region's patches on the grid; None where there are boxes alone.
+    masks : bool (R, h, w), each region's patches on the grid; None where there are only boxes.
     covered : (height, width) in pixels, from the top left corner, that this grid covers, or None.
     tokens : the detector's own features, a float (h', w', D) torch tensor, and the (height, width)
         in pixels that it covers; or None.
@@ -47,7 +47,7 @@ class Regions:
 
     @classmethod
     def of_boxes(cls, image_size: tuple[int, int], boxes: Any, level: Any = 0) -> Regions:
-        """Make regions of boxes alone.
+        """Make regions that are only boxes.
 
         Parameters
         ----------
@@ -68,7 +68,7 @@ class Regions:
 
     @classmethod
     def whole(cls, image_size: tuple[int, int]) -> Regions:
-        """Make the one region that is the whole image, at level 0."""
+        """Make a single region, the whole image, at level 0."""
         height, width = image_size
         return cls.of_boxes(image_size, [[0, 0, width, height]])
 
@@ -77,7 +77,7 @@ class Regions:
 
         Parameters
         ----------
-        chosen : bool (R,), or ints: which regions, in which order.
+        chosen : bool (R,), or ints: which regions, in this order.
         """
         return replace(
             self,

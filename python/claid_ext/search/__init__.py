@@ -1,4 +1,4 @@
-"""Finding a thing again: the index of photos that people use, and what it is asked."""
+"""Finding a thing again: the index of photos, its queries and its hits."""
 
 from claid_ext.search.adding import AddReport
 from claid_ext.search.instance_index import InstanceIndex

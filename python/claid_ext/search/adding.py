@@ -22,8 +22,8 @@ __all__ = ["AddReport", "describe_files", "new_files"]
 class AddReport:
     """What became of images given to `InstanceIndex.add`.
 
-    `added` and `present` (in the index already, unchanged) are counts; `failed` holds the path of
-    each image that could not be used, and why.
+    `added` and `present` (already in the index, unchanged) are counts; `failed` has the path of
+    each image that could not be used, and the reason.
     """
 
     added: int = 0
@@ -32,7 +32,7 @@ class AddReport:
 
 
 class _Read(NamedTuple):
-    """A photo that has been decoded, and the state its file had before."""
+    """A decoded photo, and the state of its file before it was read."""
 
     path: str
     file: FileState
@@ -42,12 +42,12 @@ class _Read(NamedTuple):
 def new_files(paths: Sequence[str], known: dict[str, FileState], report: AddReport) -> list[str]:
     """Return the files among absolute paths that are not stored, or have changed since.
 
-    `known` are the states of those that are stored; `report` counts the others.
+    `known` are the states of the stored ones; `report` counts unchanged files.
     """
     new = []
     for path in dict.fromkeys(paths):
         if not _is_text(path):
-            report.failed.append((_printable(path), "its name is no valid text (Unicode)"))
+            report.failed.append((_printable(path), "its name is not valid text (Unicode)"))
         elif path in known and known[path] == file_state(path):
             report.present += 1
         else:
@@ -70,7 +70,7 @@ def describe_files(
     ----------
     describer : makes the records.
     paths : absolute paths.
-    report : where counts and failures go; a batch counts as added once the next one is asked for.
+    report : collects counts and failures; a batch counts as added once the next one is requested.
     workers : threads that read images ahead.
     batch_size : images described together.
     progress : whether to show a bar on stderr, where that is a terminal.
@@ -92,7 +92,7 @@ def describe_files(
 
 
 def _describe(describer: Describer, batch: list[_Read], report: AddReport) -> Iterator[list[Entry]]:
-    """Describe photos together; where that fails, one by one, to tell which is at fault."""
+    """Describe photos together; if that fails, one by one, to find out which is at fault."""
     try:
         records = describer([one.photo for one in batch])
     except (ClaidError, ValueError) as error:

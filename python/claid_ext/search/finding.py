@@ -1,4 +1,4 @@
-"""From a query to hits: stage 1 finds the photos, stage 2 the box in each, expansion looks again.
+"""From a query to hits: stage 1 finds photos, stage 2 the box in each; expansion repeats both.
 
 Stage 1 ranks all photos by their regions' vectors (`claid_ext.index.ranking`). Stage 2 searches the
 maps of the best `refine` photos for the query's box (`claid_ext.index.box_search`); they are then
@@ -6,9 +6,9 @@ ranked by
 
     score = cosine of stage 1 + core / 1.5
 
-where core is the box's own likeness. Query expansion (Chum et al., ICCV 2007) adds to the query's
-vector, for each of the best `expand` photos, the stored vector of the region that overlaps the
-found box most, times the photo's cosine cubed, and runs both stages again.
+where core is how like the query the box is. Query expansion (Chum et al., ICCV 2007) adds to the
+query's vector, for each of the best `expand` photos, the stored vector of the region that overlaps
+the found box most, times the photo's cosine cubed, and runs both stages again.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ COSINE_POWER = 3  # of a photo's weight in the expansion
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A query ready to be searched for: B boxes.
+    """A query of B boxes, ready to be searched for.
 
     Attributes
     ----------
     vectors : float32 (B, D), of length 1.
     all_of : whether all boxes are wanted, or any.
     templates : of each box, for stage 2; empty where the index keeps no maps.
-    basis : the fingerprint of the basis that it was prepared with, None for none.
+    basis : the fingerprint of the basis it was prepared with, None for none.
     """
 
     vectors: NDArray[np.float32]
@@ -65,9 +65,9 @@ class FindOptions(NamedTuple):
     Attributes
     ----------
     k : how many distinct images.
-    min_size : regions and boxes smaller than this, in square pixels, are passed over.
+    min_size : regions and boxes smaller than this, in square pixels, are skipped.
     images : which images may be found; None for all.
-    refine : how many images get stage 2; 0 for none.
+    refine : how many of the best images get stage 2; 0 for none.
     expand : by how many of the best images the query is expanded; 0 for none.
     """
 
@@ -80,7 +80,7 @@ class FindOptions(NamedTuple):
 
 @dataclass
 class StageTimes:
-    """Seconds that each stage took, added up over queries."""
+    """Seconds that each stage took, summed over queries."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -109,16 +109,16 @@ def find(
     queries : prepared with the index's network and basis.
     options : what is searched, and how far.
     basis : that the maps are coded by, None for plain maps.
-    times : where to add up what each stage took.
+    times : to which the time of each stage is added.
 
     Raises
     ------
-    IndexMismatchError : the basis has been fitted again since the query was prepared.
+    IndexMismatchError : the basis has been refitted since the query was prepared.
     """
     times = StageTimes() if times is None else times
     made_for = None if basis is None else basis.fingerprint
     with store.reading() as view:
-        # Whoever has fitted another meanwhile has coded the records anew.
+        # Another process that has refitted the basis has also recoded the records.
         if any(its != made_for for its in (store.get("basis fingerprint"), *_bases(queries))):
             raise IndexMismatchError("the index's basis has changed since the query was prepared")
         table = view.table

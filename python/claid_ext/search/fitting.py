@@ -1,12 +1,12 @@
-"""The basis of an index: fitted on its own photos, then frozen; and records coded by it anew.
+"""The basis of an index: fitted on its own photos, then frozen; and recoding of its records.
 
-Whitening by a collection's own statistics finds more than by a foreign one's (docs/search.md), so
+Whitening by a collection's own statistics finds more than by another's (docs/search.md), so
 an index of 50 photos or more has its own. Until then it has the one that is shipped for its
 network, or none: then records hold float32 vectors and float16 maps.
 
-Coded records cannot be coded anew from themselves: of a cell 64 dimensions are kept, and a vector
-has more. So their photos are read again, which keeps records small. Records without a basis hold
-whole cells, and need no photo.
+Coded records cannot be recoded from themselves: only 64 dimensions of a cell are kept, and a vector
+needs more. So their photos are read again, which keeps records small. Records without a basis hold
+whole cells, and can be coded without their photos.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ __all__ = [
 
 T = TypeVar("T")
 
-LEAST_PHOTOS = 50  # below that, the shipped basis or none serves better
-BASIS_PHOTOS = 256  # that it is fitted on at most, evenly spread
+LEAST_PHOTOS = 50  # with fewer, the shipped basis or none is better
+BASIS_PHOTOS = 256  # it is fitted on at most, evenly spread
 PHOTOS_AT_ONCE = 8
 
 
@@ -68,7 +68,7 @@ class Frozen:
     photos: int
 
     def state(self) -> dict[str, Any]:
-        """Return what a store's state holds of it, to be set along with the records."""
+        """Return it as entries of a store's state, to be set along with the records."""
         return {
             "basis": None if self.basis is None else self.basis.to_bytes(),
             "basis fingerprint": None if self.basis is None else self.basis.fingerprint,
@@ -80,7 +80,7 @@ NO_BASIS = Frozen(None, 0)
 
 
 def frozen_basis(store: Store, before: Frozen | None = None) -> Frozen:
-    """Read the basis of an index from its store, unless it is the one that it was before."""
+    """Read the basis of an index from its store, unless it is still the one `before`."""
     with store.reading():
         fingerprint, photos = store.get("basis fingerprint"), store.get("basis photos") or 0
         if fingerprint is None:
@@ -91,7 +91,7 @@ def frozen_basis(store: Store, before: Frozen | None = None) -> Frozen:
 
 
 def start_basis(descriptor: RegionDescriptor, dims: int | None) -> Basis | None:
-    """Return the basis of a new index: the shipped one for its network, where it goes so far.
+    """Return the basis of a new index: the one shipped for its network, if that is long enough.
 
     `dims` is the length of the vectors, None for the basis's own.
     """
@@ -110,7 +110,7 @@ def final_dim(descriptor: RegionDescriptor, dims: int | None) -> int:
 
     Raises
     ------
-    ValueError : `dims`, where it is not None, cannot be shared out over the network's layers.
+    ValueError : `dims`, if not None, cannot be divided among the network's layers.
     """
     from PIL import Image
 
@@ -124,7 +124,7 @@ def final_dim(descriptor: RegionDescriptor, dims: int | None) -> int:
 
 
 def all_have_maps(store: Store) -> bool:
-    """Whether maps are kept of all images: not of those whose vectors were given."""
+    """Whether all images have maps; those whose vectors were given have none."""
     with store.reading() as view:
         return all(
             next(iter(view.maps(view.table.ids[i : i + 1])), None) is not None
@@ -133,11 +133,11 @@ def all_have_maps(store: Store) -> bool:
 
 
 def to_raw(store: Store, describer: RegionDescriber) -> bool:
-    """Make the records of a small index hold whole cells again, reading its photos once more.
+    """Make the records of a small index hold whole cells again, by reading its photos again.
 
     Returns
     -------
-    Whether it was done: not where a photo is gone or has changed; the index then keeps its basis.
+    Whether it was done; if a photo is gone or has changed, the index keeps its basis.
     """
     paths = _paths(store)
     with store.reading() as view:
@@ -155,7 +155,7 @@ def to_raw(store: Store, describer: RegionDescriber) -> bool:
 
 
 def fit(store: Store, describer: RegionDescriber, dims: int | None) -> None:
-    """Fit a basis to an index whose records hold whole cells, and code them all by it."""
+    """Fit a basis to an index whose records hold whole cells, and code them all with it."""
     descriptor = map_descriptor(describer.descriptor)
     assert descriptor is not None
     paths = _paths(store)
@@ -169,7 +169,7 @@ def fit(store: Store, describer: RegionDescriber, dims: int | None) -> None:
 
 
 def code(store: Store, describer: RegionDescriber, basis: Basis, photos: int) -> None:
-    """Code the records of an index, which hold whole cells, by a basis."""
+    """Code the records of an index, which hold whole cells, with a basis."""
     from claid_ext.descriptors.pooling import FeatureMap
 
     descriptor = map_descriptor(describer.descriptor)
@@ -197,7 +197,7 @@ def code(store: Store, describer: RegionDescriber, basis: Basis, photos: int) ->
 def refit(
     store: Store, describer: RegionDescriber, dims: int | None, *, progress: bool = False
 ) -> int:
-    """Fit the basis to an index's photos as they are now, and code all of them by it.
+    """Fit the basis to an index's photos as they are now, and code all of them with it.
 
     Photos are read again: a sample to fit it, then all. Nothing changes until all are done.
 
@@ -208,7 +208,7 @@ def refit(
     Raises
     ------
     ValueError : fewer than 50 photos, or one that has changed since it was added.
-    UnreadableImageError : a photo that cannot be read any more; remove it from the index first.
+    UnreadableImageError : a photo that can no longer be read; remove it from the index first.
     """
     descriptor = map_descriptor(describer.descriptor)
     assert descriptor is not None
@@ -249,7 +249,7 @@ def _fitted(
 
 
 def _dims(channels: Sequence[int], dims: int) -> list[int]:
-    """Share the length of a vector out over the layers, as the default is shared."""
+    """Divide the length of a vector among the layers in the proportions of the default."""
     shares = np.array(default_dims(channels), np.float64)
     ends = np.rint(np.cumsum(shares) * dims / shares.sum()).astype(int)
     wanted: list[int] = np.diff(ends, prepend=0).tolist()
@@ -264,11 +264,11 @@ def _described(
     stored: dict[int, ImageRecord],
     files: dict[str, FileState],
 ) -> Iterator[tuple[int, ImageRecord]]:
-    """Describe stored photos again, with the regions that they have.
+    """Describe stored photos again, keeping their regions.
 
     Raises
     ------
-    UnreadableImageError : a photo cannot be read any more.
+    UnreadableImageError : a photo can no longer be read.
     ValueError : one has changed since it was stored: its regions are not those of the new state.
     """
     for some in _batches(list(paths)):
@@ -290,6 +290,6 @@ def _paths(store: Store) -> dict[int, str]:
 
 
 def spread(items: Sequence[T], most: int = BASIS_PHOTOS) -> list[T]:
-    """Return at most so many of some items, evenly spread."""
+    """Return at most `most` of some items, evenly spread."""
     places = np.linspace(0, len(items) - 1, min(len(items), most)).astype(np.int64)
     return [items[place] for place in places.tolist()]

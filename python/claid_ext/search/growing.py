@@ -1,4 +1,4 @@
-"""`Writer`: how an index grows, and when it gets the basis of its own photos."""
+"""`Writer`: how an index grows, and when it gets a basis of its own photos."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Writer:
     """Puts photos into the store of an index; its methods are those of `InstanceIndex`."""
 
     def __init__(self, path: Path, store: Store, networks: Networks, dims: int | None) -> None:
-        """Take what an index has; `dims` is the length of whitened vectors, None for 208."""
+        """Take the parts of an index; `dims` is the length of whitened vectors, None for 208."""
         self._path = path
         self._store = store
         self._networks = networks
@@ -38,7 +38,7 @@ class Writer:
 
     @property
     def frozen(self) -> fitting.Frozen:
-        """The basis that records are coded by now."""
+        """The basis that records are coded with now."""
         self._frozen = fitting.frozen_basis(self._store, self._frozen)
         return self._frozen
 
@@ -68,7 +68,7 @@ class Writer:
     def add_described(
         self, images: Iterable[tuple[str | os.PathLike[str], Regions, NDArray[np.floating[Any]]]]
     ) -> int:
-        """Add images whose vectors are known already."""
+        """Add images whose vectors are already known."""
         added, batch, waiting = 0, list[Entry](), 0
         with self._store.writing():
             dim, coded = self._store.get("dim"), self.frozen.basis is not None
@@ -87,7 +87,7 @@ class Writer:
         return added
 
     def refit(self, *, progress: bool) -> int:
-        """Fit the basis to the photos as they are now, and code all of them by it."""
+        """Fit the basis to the photos as they are now, and code all of them with it."""
         if map_descriptor(self._networks.descriptor) is None:
             raise ValueError(f"{self._path} keeps no maps, and so has no basis")
         with self._store.writing():
@@ -97,10 +97,10 @@ class Writer:
         return photos
 
     def _before_basis(self, new: list[str]) -> tuple[list[str], list[str]]:
-        """Choose the files whose records are to hold whole cells, for a basis to be fitted on.
+        """Choose the files whose records are to hold whole cells, on which a basis is then fitted.
 
-        None where the index has its own basis, keeps no maps, or stays too small for one. A small
-        index's older records are made to hold whole cells too.
+        None if the index has its own basis, keeps no maps, or stays too small for one. The older
+        records of a small index are made to hold whole cells too.
         """
         held = self._held()
         small = held + len(new) < fitting.LEAST_PHOTOS
@@ -115,7 +115,7 @@ class Writer:
         return sample, [path for path in new if path not in chosen]
 
     def _settle_basis(self) -> None:
-        """Code records that hold whole cells: by a basis of their own, if there are enough."""
+        """Code records that hold whole cells: with a basis of their own, if there are enough."""
         network = map_descriptor(self._networks.descriptor)
         held = self._held()
         if network is None or self.frozen.basis is not None or held == 0:

@@ -1,4 +1,4 @@
-"""From a query's image and boxes to what both stages compare."""
+"""From a query's image and boxes to what both stages need of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def prepare(query: Query, descriptor: Descriptor, basis: Basis | None) -> Prepar
 
     Parameters
     ----------
-    query : its image is decoded here.
+    query : what to find; its image is decoded here.
     descriptor : of the index.
     basis : of the index, None for none.
 

@@ -1,4 +1,4 @@
-"""What is asked, and what is answered."""
+"""Queries and hits: what is asked, and what is answered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Query:
     boxes : (4,) or (B, 4) numbers, [x0, y0, x1, y1) in the upright image's pixels: several views
         of one thing, the best of which counts; None for the whole image.
     all_of : whether the boxes show different things, all of which are wanted: an image's score
-        then is the sum over the boxes.
+        is then the sum over the boxes.
     """
 
     image: Any
@@ -39,16 +39,16 @@ class Hit:
 
     Attributes
     ----------
-    image : its path, as the index holds it.
-    box : where the thing is, (x0, y0, x1, y1) in pixels of the upright image: found by stage 2, or,
-        where it did not look, the image's best region.
-    score : by which hits are ranked: the cosine of stage 1, and with stage 2 its core / 1.5 added;
-        the sum over the boxes where all of several are asked for.
-    level : of the stored region in its tree; 1 for those cut from the whole image.
-    parts : where all of several boxes are asked for, what was found for each; else empty.
-    region : the stored region that the box came near, as `box`.
+    image : its path, as in the index.
+    box : where the thing is, (x0, y0, x1, y1) in pixels of the upright image: found by stage 2, or
+        the image's best region where stage 2 did not look.
+    score : what hits are ranked by: the cosine of stage 1, plus core / 1.5 of stage 2 where it
+        looked; the sum over the boxes where all of several are wanted.
+    level : depth of the stored region in its tree; 1 for those cut from the whole image.
+    parts : where all of several boxes are wanted, a hit for each of them; else empty.
+    region : the stored region that overlaps the box most, as `box`.
     similarity : of stage 1 alone: the cosine of the query and the image's best region, -1 to 1; the
-        sum over the boxes where all of several are asked for.
+        sum over the boxes where all of several are wanted.
     """
 
     image: str

@@ -1,7 +1,7 @@
 """From the recipes in a manifest to what finds and describes regions.
 
 A recipe says by name and version how a part is made. The names here are the manifest's own: they
-stay what they are when a constructor's arguments are renamed, and an older version is still read.
+stay the same when a constructor's arguments are renamed, and older versions are still read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["DEFAULT_RUNNING", "Networks", "Running", "make_descriptor", "make_so
 
 
 class Running(NamedTuple):
-    """Where and how networks run, which changes no record.
+    """Where and how networks run; it changes no record.
 
     `device` is torch's, None for a GPU where there is one; `threads` and `batch_size` are of the
     detector, None for its defaults.
@@ -46,7 +46,7 @@ def make_source(recipe: Recipe, running: Running = DEFAULT_RUNNING) -> RegionSou
 
     Raises
     ------
-    InvalidIndexError : a recipe of a name or version not known here.
+    InvalidIndexError : a recipe of unknown name or version.
     """
     source: RegionSource = _maker(_SOURCES, recipe)(recipe, running)
     return source
@@ -59,7 +59,7 @@ def make_descriptor(recipe: Recipe, running: Running = DEFAULT_RUNNING) -> Descr
 
 
 class Networks:
-    """The describer of an index: made, when first asked for, from the manifest's recipes."""
+    """The describer of an index, made from the manifest's recipes when it is first needed."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Networks:
         descriptor: Descriptor | None = None,
         running: Running = DEFAULT_RUNNING,
     ) -> None:
-        """Keep those given, which must match the manifest; None is made later.
+        """Keep the parts that are given, which must match the manifest; the others are made later.
 
         Raises
         ------

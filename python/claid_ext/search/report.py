@@ -1,4 +1,4 @@
-"""What a search found, to look at: a contact sheet, and a page that stands alone."""
+"""Pictures of what a search found: a contact sheet, and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUERY_COLOUR, _HIT_COLOUR = "#e8590c", "#2b8a3e"
 def contact_sheet(query: Query, hits: Sequence[Hit]) -> Image.Image:
     """Draw the query with its boxes, then the hits with theirs and their scores, best first.
 
-    An image that is no longer there leaves its tile grey.
+    An image that no longer exists gets a grey tile.
     """
     tiles = _tiles(query, hits)
     columns = min(COLUMNS, len(tiles))
@@ -48,7 +48,7 @@ def contact_sheet(query: Query, hits: Sequence[Hit]) -> Image.Image:
 
 
 def html_report(query: Query, hits: Sequence[Hit]) -> str:
-    """Return the same as one HTML page, with its pictures inside it."""
+    """Return the same as one HTML page that contains its pictures."""
     figures = []
     for tile, lines in _tiles(query, hits):
         file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What a query is compared by: its vector for the first stage, its templates for the second."""
+"""What is compared of a query: its vector in the first stage, its templates in the second."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def query_templates(
 ) -> list[Templates]:
     """Make the templates of each box of a query.
 
-    The box is cut out with a margin of its longer side all around (at most 272 of the network's
-    pixels, which bounds the cost of long boxes), as far as the image goes. It is resized so that
+    The box is cut out with a margin of its longer side on all sides (at most 272 of the network's
+    pixels, which bounds the cost of long boxes), within the image. It is resized so that
     the square root of its area is each of `SIDES` (never enlarged more than 4 times), and once so
     that it has the size at which the image itself would be kept, on the same cells.
 
@@ -79,7 +79,7 @@ def query_templates(
     image : RGB, upright.
     boxes : (B, 4), [x0, y0, x1, y1) in its pixels, clipped to it, none of them empty.
     basis : of the index; None for none.
-    batch_size : views of one size that go through the network together.
+    batch_size : how many views of one size go through the network together.
     """
     given = np.asarray(boxes, np.float64).reshape(-1, 4)
     sized = [_views(network, image, box) for box in given]
@@ -96,7 +96,7 @@ def query_templates(
 
 @dataclass(frozen=True)
 class _Seen:
-    """A query's box as the network sees it at one size: what of it goes into the templates."""
+    """A query's box as the network sees it at one size, as far as templates need it."""
 
     side: float
     vector: FloatArray  # (D,)
@@ -181,7 +181,7 @@ def _seen(
 def _cover(
     box: NDArray[np.float64], cells: tuple[int, ...], extent: tuple[float, float], parts: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Share of each cell that each of a box's parts covers, by axis: (parts, h) and (parts, w)."""
+    """Share of each cell covered by each of a box's parts, per axis: (parts, h) and (parts, w)."""
     shares = []
     for axis, count in enumerate(cells):
         low, high = box[1 - axis] / extent[axis], box[3 - axis] / extent[axis]
@@ -201,7 +201,7 @@ def _means(cells: FloatArray, cover: tuple[NDArray[np.float64], ...]) -> FloatAr
 def _inner_cells(cells: FloatArray, cover: tuple[NDArray[np.float64], ...]) -> FloatArray:
     """Cells of which at least `CELL_INSIDE` is in the box, evenly thinned out to `MOST_CELLS`."""
     share = np.outer(*(axis.sum(axis=0) for axis in cover)).ravel()
-    # A box may hold no cell as far as that: then those that it covers most.
+    # A box may contain no cell to that extent: then those that it covers most.
     inner = np.flatnonzero(share >= min(CELL_INSIDE, share.max()))
     some = np.linspace(0, len(inner) - 1, min(len(inner), MOST_CELLS)).astype(np.int64)
     chosen: FloatArray = cells.reshape(-1, cells.shape[2])[inner[some]]
@@ -212,7 +212,7 @@ def _templates(box: NDArray[np.float64], seen: Sequence[_Seen]) -> Templates:
     native, sized = seen[0], seen[1:]
 
     def nearest(side: int) -> _Seen:
-        # Where a size was too large, the largest takes its place.
+        # Where a size was not made, being too large, the largest takes its place.
         return min(sized, key=lambda its: abs(its.side - side))
 
     averaged = np.mean([nearest(side).vector for side in VECTOR_SIDES], axis=0)
