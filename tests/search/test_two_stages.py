@@ -12,12 +12,12 @@ pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 pytest.importorskip("faiss")
 from claid_ext.describing import RegionDescriber
-from claid_ext.descriptors.basis import decode_vectors
 from claid_ext.index.box_search import BoxSearchOptions, CellMap, PhotoMap
 from claid_ext.overlap import box_iou
 from claid_ext.reference.box_search import box_search as slow_box_search
 from claid_ext.regions import Regions, region_source
 from claid_ext.search import InstanceIndex, Query, finding, fitting
+from claid_ext.vectors import decode_vectors
 from PIL import Image
 
 SIZE = (200, 144)
