@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -291,6 +292,28 @@ def test_small_regions_and_boxes_are_passed_over(index, queries):
             for x0, y0, x1, y1 in (hit.box, hit.region):
                 assert (x1 - x0) * (y1 - y0) >= 5000
     assert index.search(queries["red"], 12, min_size=1e6) == [[]]
+
+
+def test_what_stage_2_is_given_and_what_its_scores_do(own, queries, monkeypatch):
+    """No region under min_size; and a core below 0 puts none behind what was not refined."""
+    given = []
+
+    def search(photos, *arguments, **options):
+        given.extend(photos)
+        found = finding_box_search(photos, *arguments, **options)
+        return [dataclasses.replace(its, core=-1.0) for its in found]
+
+    finding_box_search = finding.box_search
+    monkeypatch.setattr(finding, "box_search", search)
+    (hits,) = own.search(queries["red"], 12, refine=3, expand=0, min_size=3000)
+    assert len(given) == 3
+    for photo in given:
+        x0, y0, x1, y1 = photo.regions.T
+        assert len(photo.regions)
+        assert ((x1 - x0) * (y1 - y0) >= 3000).all()
+    scores = [hit.score for hit in hits]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[2] < 0.5
 
 
 def test_only_images_in_scope_are_found_and_expanded_by(index, photos, queries):
