@@ -341,8 +341,8 @@ def _column(result: dict[str, Any]) -> dict[str, str]:
         column[f"`{file}`"] = _mb(build["files"].get(file, 0))
     column["all files"] = _mb(sum(build["files"].values()))
     for name, seconds in search["open"].items():
-        milliseconds = " + ".join(f"{1e3 * s:.0f}" for s in seconds)
-        column[f"open + first search, {name}, ms"] = milliseconds
+        milliseconds = ", ".join(f"{1e3 * s:.0f}" for s in seconds)
+        column[f"open alone, open with the first search, {name}, ms"] = milliseconds
     for k, seconds in search["seconds"].items():
         median, slow = (1e3 * s for s in seconds)
         column[f"k = {k}, median (90 %), ms"] = f"{median:.1f} ({slow:.1f})"

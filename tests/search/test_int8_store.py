@@ -193,6 +193,7 @@ def test_a_long_code_does_not_hide_a_nearer_short_one(tmp_path):
         assert "/i/short" not in names
         assert first.scores[-1] < 0.8995  # so that the long one seems to be the best
     assert_exact(store, content, VectorQuery(query), 1)
+    assert_exact(store, content, VectorQuery(query.repeat(3, axis=0), all_of=True), 1)
     store.close()
 
 
@@ -201,11 +202,12 @@ def test_rows_are_held_as_int8_but_for_those_of_other_lengths(tmp_path):
     content = {f"/i/{i}": encode_vectors(vectors(rng, 10)) for i in range(100)}
     peaked = np.eye(DIM, dtype=np.float32)[:5]
     content["/i/peaked"] = encode_vectors(peaked)
+    content["/i/featureless"] = np.zeros((50, DIM), np.int8)
     store = made(tmp_path, content)
     assert not list(tmp_path.glob("base-*"))
     with store.reading() as view:
         view.candidates(peaked[:1], 1, 1)
-        assert view._coded.index.ntotal + len(view._tail[1]) == 1005
+        assert view._coded.index.ntotal + len(view._tail[1]) == 1055
         assert 5 <= len(view._tail[1]) < 25
         assert view._coded.index.code_size == DIM
     for row in peaked:
@@ -279,6 +281,18 @@ def test_float32_vectors_keep_their_base(tmp_path):
     assert not list(tmp_path.glob("base-*"))
     codes = {path: encode_vectors(its) for path, its in content.items()}
     assert_exact(store, codes, VectorQuery(vectors(rng, 1)), 10)
+    store.close()
+
+
+def test_a_store_of_both_kinds_is_compared_decoded(tmp_path):
+    rng = np.random.default_rng(8)
+    codes = {f"/i/{i}": encode_vectors(vectors(rng, 5)) for i in range(30)}
+    floats = {f"/j/{i}": vectors(rng, 5) for i in range(30)}
+    store = made(tmp_path, codes | floats)
+    assert_exact(store, codes | floats, VectorQuery(floats["/j/3"][:1]), 10)
+    with store.reading() as view:
+        assert view.score_error == 0.0
+        assert len(view._tail[1]) == 300
     store.close()
 
 

@@ -85,9 +85,7 @@ class DetectedRegions:
         """Check the scales; see `region_source`."""
         if scales is None:
             scales = [detector.scale]
-        if max_regions is not None and max_regions < 1:
-            raise ValueError(f"max_regions must be at least 1 or None, got {max_regions}")
-        self.max_regions = max_regions
+        self.max_regions = _checked_most(max_regions)
         self.detector = detector
         self.scales = tuple(sorted({float(scale) for scale in scales}))
         self.with_dummies = with_dummies
@@ -127,9 +125,7 @@ class DetectedRegions:
     def join(self, found: Sequence[Detection]) -> Regions:
         """Make an image's regions from its detections, one per scale."""
         joined = join_scales(found, self.scales, with_dummies=self.with_dummies)
-        if self.max_regions is None or len(joined) <= self.max_regions:
-            return joined
-        return joined.take(thin(joined.boxes, self.max_regions))
+        return _thinned(joined, self.max_regions)
 
     def manifest(self) -> dict[str, Any]:
         """Return the backbone, its weights and the options at each scale."""
@@ -173,23 +169,36 @@ class BoxRegions:
     scales, about 20 boxes.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, max_regions: int | None = MAX_REGIONS) -> None:
         """Choose one of them by its name."""
         self.name = name
+        self.max_regions = _checked_most(max_regions)
         self._boxes = _BOXES[name]
 
     def __call__(self, images: Sequence[Any]) -> list[Regions]:
         """Return the boxes of each image, as `RegionSource`."""
         sizes = [as_image(image).size for image in images]
-        return [self._boxes((height, width)) for width, height in sizes]
+        return [_thinned(self._boxes((height, width)), self.max_regions) for width, height in sizes]
 
     def manifest(self) -> dict[str, Any]:
-        """Return the name."""
-        return {"name": self.name}
+        """Return the name, and how many there are at most."""
+        return {"name": self.name, "max_regions": self.max_regions}
 
     def recipe(self) -> dict[str, Any]:
-        """Return the name."""
-        return {"recipe": "boxes", "version": 1, "name": self.name}
+        """Return the same."""
+        return {"recipe": "boxes", "version": 1, **self.manifest()}
+
+
+def _checked_most(max_regions: int | None) -> int | None:
+    if max_regions is not None and max_regions < 1:
+        raise ValueError(f"max_regions must be at least 1 or None, got {max_regions}")
+    return max_regions
+
+
+def _thinned(regions: Regions, most: int | None) -> Regions:
+    if most is None or len(regions) <= most:
+        return regions
+    return regions.take(thin(regions.boxes, most))
 
 
 def region_source(
@@ -210,8 +219,8 @@ def region_source(
         The regions of several are joined: one whose box has an IoU of 0.8 with a box of a larger
         scale is left out.
     with_dummies : whether the detector's dummies are regions too (paper, Table VI).
-    max_regions : how many regions per image "detect" gives at most; the most overlapping ones
-        are dropped first (`claid_ext.regions.thinning`); None for all.
+    max_regions : how many regions per image there are at most; the most overlapping ones are
+        dropped first (`claid_ext.regions.thinning`); None for all.
 
     Raises
     ------
@@ -232,7 +241,7 @@ def region_source(
             f'scales and with_dummies are for regions="detect", got regions={name!r}, '
             f"scales={scales!r}, with_dummies={with_dummies!r}"
         )
-    return BoxRegions(name)
+    return BoxRegions(name, max_regions)
 
 
 def _grid(image_size: tuple[int, int]) -> Regions:

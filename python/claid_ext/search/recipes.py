@@ -157,7 +157,7 @@ def _detected(recipe: Recipe, running: Running) -> RegionSource:
 def _boxes(recipe: Recipe, _: Running) -> RegionSource:
     from claid_ext.regions import BoxRegions
 
-    return BoxRegions(recipe["name"])
+    return BoxRegions(recipe["name"], recipe["max_regions"])
 
 
 def _network(recipe: Recipe, running: Running) -> Descriptor:
