@@ -18,7 +18,8 @@ from claid_ext.cli import eval as command  # noqa: E402
 from claid_ext.errors import WeightsUnavailableError  # noqa: E402
 from claid_ext.evaluation import load_search, tables  # noqa: E402
 from claid_ext.evaluation.measuring import Measurer  # noqa: E402
-from claid_ext.evaluation.ranking import rank_set  # noqa: E402
+from claid_ext.evaluation.ranking import ranking_of  # noqa: E402
+from claid_ext.evaluation.scoring import score  # noqa: E402
 from claid_ext.evaluation.setup import Setup  # noqa: E402
 from claid_ext.search import InstanceIndex, Query  # noqa: E402
 from claid_ext.weights import package_file  # noqa: E402
@@ -75,7 +76,14 @@ def measure(tmp_path_factory) -> Measurer:
 
 
 @pytest.mark.parametrize(
-    "setup", [OFFLINE, OFFLINE.but(regions="grid"), OFFLINE.but(regions="grid", pca=16)]
+    "setup",
+    [
+        OFFLINE,
+        OFFLINE.but(regions="grid"),
+        OFFLINE.but(pooling="whitened"),
+        OFFLINE.but(regions="grid", pooling="whitened", pca=16),
+        OFFLINE.but(regions="grid", pooling="whitened", refine=0, expand=2),
+    ],
 )
 def test_a_measurement_is_what_the_index_answers(
     pictures: Path, measure: Measurer, setup: Setup
@@ -87,12 +95,25 @@ def test_a_measurement_is_what_the_index_answers(
     with InstanceIndex.open(folder) as index:
         assert result.features == index.regions_count
     assert result.unreadable == 0
-    assert set(result.milliseconds) == {"read", "regions", "describe", "query", "search"}
+    assert set(result.milliseconds) == {
+        "read", "regions", "describe", "query", "stage 1", "stage 2",
+    }  # fmt: skip
     assert all(time > 0 for time in result.milliseconds.values())
     with InstanceIndex.open(folder) as index:
         queries = [Query(query.image, query.boxes) for query in found.queries]
-        answers = index.search(queries, k=len(found.images))
-        rankings = list(rank_set(index, index.describe(queries), found.images))
+        answers = index.search(queries, 6, refine=setup.refine, expand=setup.expand)
+        rankings = [ranking_of(hits, found.images) for hits in answers]
+        first = [
+            ranking_of(hits, found.images) for hits in index.search(queries, 6, refine=0, expand=0)
+        ]
+        sizes = index.store.record_bytes()
+        assert index.dim == (setup.pca or (432 if setup.pooling == "mask" else 208))
+    assert (result.bytes_per_image, result.largest_bytes) == (sizes.mean(), sizes.max())
+    # One stage has no other beside it.
+    assert (result.stage_1 is not None) == (setup.pooling == "whitened")
+    assert result.scores == score(found, rankings)
+    if result.stage_1 is not None:
+        assert result.stage_1 == score(found, first)
     for hits, ranking in zip(answers, rankings, strict=True):
         assert [str(found.images[number]) for number in ranking.images] == [h.image for h in hits]
         np.testing.assert_allclose(ranking.boxes, [hit.box for hit in hits])
@@ -177,10 +198,14 @@ def test_eval_search(pictures: Path, tmp_path: Path, capsys) -> None:
     assert claid_eval(*words, "--regions", "grid", "full") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("### Instance search")
-    assert "things, grid, efficientnet_lite0 cells" in printed
+    assert "things, grid, efficientnet_lite0 whitened, stage 1 alone" in printed
+    assert "things, grid, efficientnet_lite0 whitened, both stages" in printed
     assert "- Measured on: " in printed, "times say on what machine"
     table = json.loads(file.read_text())
-    grid, full = table["rows"]
+    grid_1, grid, full_1, full = table["rows"]
+    assert grid_1["vectors/image"] is full_1["vectors/image"] is None
+    assert 0 < full["kB/image"] <= full["largest kB"] < grid["largest kB"]
+    assert grid["stage 2 ms"] > 0
     assert (grid["vectors/image"], full["vectors/image"]) == (30.0, 1.0)
     assert 0 <= grid["mAP@IoU0.5"] <= grid["mAP"] <= 1
 

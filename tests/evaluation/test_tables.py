@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,16 @@ class Recorder:
             mean_iou=n + 0.004,
             per_query={"mAP-all": (0.5,), "localised": (0.25, 0.25), "mean_iou": (math.nan,)},
         )
-        return Measurement(scores, 300, 10, {"detect": 12.5, "search": 1.5}, unreadable=0)
+        first = replace(scores, average_precision={"mAP-all": n + 0.005}, localised=None)
+        return Measurement(
+            scores,
+            features=300,
+            images=10,
+            stage_1=first if setup.pooling == "whitened" else None,
+            bytes_per_image=2500.0,
+            largest_bytes=4000,
+            milliseconds={"detect": 12.5, "stage 2": 1.5},
+        )
 
 
 @pytest.fixture
@@ -152,10 +162,30 @@ def test_search_goes_over_every_set_and_setup(data: Path, measure: Recorder) -> 
     assert localised == Estimate(pytest.approx(0.013), 0.25, 0.25)
     assert overlap.value == 0.014
     assert math.isnan(overlap.low)
-    assert others == pytest.approx([30.0, 12.5, 1.5])
+    assert others == pytest.approx([30.0, 2.5, 4.0, 12.5, 1.5])
+    assert [row[0] for row in ours(table)][:2] == [
+        "search, detect dino_vitb8, resnet50 gem", "search, grid, resnet50 gem",
+    ]  # fmt: skip
+    assert list(table.columns)[3:] == [
+        "vectors/image", "kB/image", "largest kB", "detect ms", "stage 2 ms",
+    ]  # fmt: skip
     assert "in brackets: 90% bootstrap interval over the queries" in table.notes[-1]
     assert len(tables.search_table(data, setups, measure).rows) == 6, "instance160 is one too"
     assert len(tables.search_table(data / "search", setups, measure).rows) == 2
+
+
+def test_search_tells_stage_1_alone_beside_both(data: Path, measure: Recorder) -> None:
+    setup = Setup(regions="grid", pooling="whitened", refine=7)
+    table = tables.search_table(data, [setup], measure, ["search"])
+    (first, alone), (second, both) = ours(table)
+    assert first == "search, grid, resnet50 whitened, stage 1 alone"
+    assert second == "search, grid, resnet50 whitened, both stages"
+    assert alone[0] == Estimate(pytest.approx(0.015), 0.5, 0.5)
+    assert alone[1] is None
+    assert alone[3:] == [None] * 5, "what it costs is told once"
+    assert both[0] == Estimate(0.012, 0.5, 0.5)
+    assert both[3:] == pytest.approx([30.0, 2.5, 4.0, 12.5, 1.5])
+    assert [its.refine for _, its in measure.asked] == [7]
 
 
 def test_nothing_there_is_an_error(tmp_path: Path, measure: Recorder) -> None:
@@ -215,12 +245,14 @@ def test_every_setup_has_a_folder_of_its_own() -> None:
         Setup(regions="grid"),
         Setup(layer=("layer3",)),
         Setup(pca=128),
+        Setup(max_regions=20),
     ]
     names = [setup.folder_name("INSTRE") for setup in setups]
     assert len(set(names)) == len(setups)
     assert names == [setup.folder_name("INSTRE") for setup in setups]
     assert Setup(device="cpu").folder_name("INSTRE") == names[0], "the device decides nothing"
     assert Setup(batch_size=4, detect={"threads": 2}).folder_name("INSTRE") == names[0]
+    assert Setup(refine=0, expand=0).folder_name("INSTRE") == names[0], "nor how it is searched"
     grid = Setup(regions="grid", backbone="dino_vits8", detect={"seed": 1})
     assert grid.folder_name("INSTRE") == names[5], "a rival has no detector"
     assert "/" not in Setup().folder_name("a/b (c)")
@@ -236,7 +268,7 @@ def test_every_setup_has_a_folder_of_its_own() -> None:
         ("table6", ["--tau", "0.3", "--seed", "5"], 3),
         ("table7", ["--backbones", "dino_vits8", "focus_vits14"], 2),
         ("figure6", ["--dominance-values", "0.1", "--connectivity-values", "0.9", "0.95"], 3),
-        ("search", ["--sets", "search"], 4),
+        ("search", ["--sets", "search", "--refine", "9", "--expand", "0"], 8),
     ],
 )
 def test_every_table_is_one_command(
@@ -279,6 +311,7 @@ def test_every_table_is_one_command(
         assert dict(asked[1].detect) == {"tau": 0.3, "seed": 5, "init": "random"}
     if table == "search":
         assert [s.regions for s in asked] == ["detect", "grid", "full", "rmac"]
+        assert {(s.pooling, s.refine, s.expand) for s in asked} == {("whitened", 9, 0)}
         assert {(s.backbone, s.descriptor) for s in asked} == {
             ("focus_vits14", "efficientnet_lite0")
         }

@@ -47,7 +47,9 @@ def test_a_pasted_thing_is_found_from_the_command_line(tmp_path, capsys, cup_on_
     assert main([*command, "-k", "3", "--json", "--draw", str(sheet), "--html", str(page)]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["query"]["boxes"] == [list(box)]
-    assert set(answer["results"][0]) == {"image", "box", "score", "level"}
+    assert set(answer["results"][0]) == {
+        "image", "box", "score", "level", "parts", "region", "similarity",
+    }  # fmt: skip
     images = [result["image"] for result in answer["results"]]
     assert images[0] == str(both)
     assert set(images) == {str(photos / name) for name in ("both.png", "cat.png", "rocket.png")}
@@ -60,9 +62,9 @@ def test_a_pasted_thing_is_found_from_the_command_line(tmp_path, capsys, cup_on_
 
     assert main([*command[:-4], "900", "900", "950", "950"]) == 1
     assert "outside the image of 600 x 400" in capsys.readouterr().err
-    changed = [*NETWORKS, "--scales", "1"]
+    changed = [*NETWORKS, "--scales", "1", "1.5", "2.25"]
     assert main(["index", str(photos), "-o", index, *changed]) == 1
-    assert "regions scales: the index has [1.0, 1.5, 2.25], got [1.0]" in capsys.readouterr().err
+    assert "regions scales: the index has [1.0], got [1.0, 1.5, 2.25]" in capsys.readouterr().err
     changed = [*NETWORKS, "--pooling", "max"]
     assert main(["index", str(photos), "-o", index, *changed]) == 1
-    assert "pooling: the index has 'cells', got 'max'" in capsys.readouterr().err
+    assert "pooling: the index has 'whitened', got 'max'" in capsys.readouterr().err

@@ -120,7 +120,7 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
             args.regions,
             detector if args.regions == "detect" else None,
             args.scales,
-            max_regions=args.max_regions or MAX_REGIONS,
+            max_regions=MAX_REGIONS if args.max_regions is None else args.max_regions,
         )
     if new or asks_vectors:
         descriptor = descriptor_from(args, detector)

@@ -46,6 +46,7 @@ from claid_ext import _core
 from claid_ext._arguments import check_threads
 
 __all__ = [
+    "MOST_ASPECT",
     "BoxSearchOptions",
     "CellMap",
     "FoundBox",
@@ -58,6 +59,7 @@ CODEBOOK_SHAPE = (16, 256, 4)  # subspaces, centroids, dimensions of a subspace
 CODED_DIMS = 64
 PARTS = 9
 MOST_DIMS = 4096
+MOST_ASPECT = 1e4  # of a query's box, either way
 MOST_QUERY_CELLS = 4096
 MOST_CELLS = 4096  # a side
 LONGEST = 2.0  # cells, centroids and templates are of length 1, or about
@@ -325,7 +327,7 @@ def _check_query(query: Any) -> None:
         )
     if not (np.diff(sides[1:]) > 0).all():
         raise ValueError(f"query.sides must ascend after the first, got {sides.tolist()}")
-    _check_range("query.aspect", query.aspect, 1e-4, 1e4)
+    _check_range("query.aspect", query.aspect, 1 / MOST_ASPECT, MOST_ASPECT)
     _check_range("query.cell_side", query.cell_side, 1e-3, 1e4)
 
 

@@ -183,9 +183,13 @@ class _Finder:
             (ranking,) = rank_images([asked], most, self._view, self._scope)
         with self._times.stage("stage 2"):
             self._search_boxes(ranking[: self._refine])
-            top = [self._place(best) for best in ranking[: self._refine]]
+            top = [
+                self._place(best, self._found.get(best.image, ()))
+                for best in ranking[: self._refine]
+            ]
         top.sort(key=lambda one: (-one.score, one.best.image))
-        rest = [self._place(best) for best in ranking[self._refine :]]
+        # Nor are those refined that only were so before the expansion: k changes no score.
+        rest = [self._place(best, ()) for best in ranking[self._refine :]]
         if top:  # what was not refined comes behind what was, in the order of stage 1
             last = top[-1].score
             rest = [one._replace(score=min(one.score, last)) for one in rest]
@@ -206,12 +210,12 @@ class _Finder:
         for image, *boxes in zip(photos, *by_box, strict=True):
             self._found[image] = boxes
 
-    def _place(self, best: Best) -> _Placed:
+    def _place(self, best: Best, boxes_found: Sequence[FoundBox]) -> _Placed:
         """Put both stages together; without stage 2 the best regions are the boxes."""
         regions = best.record.regions
         boxes, numbers = regions.boxes[best.regions].copy(), best.regions.copy()
         scores = best.scores.astype(np.float64)
-        for i, found in enumerate(self._found.get(best.image, [])):
+        for i, found in enumerate(boxes_found):
             scores[i] += CORE_WEIGHT * found.core
             if box_area(found.box)[0] >= self._options.min_size:
                 boxes[i] = found.box

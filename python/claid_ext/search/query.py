@@ -93,9 +93,14 @@ def query_boxes(query: Query, image_size: tuple[int, int]) -> NDArray[np.float32
     if boxes.ndim != 2 or boxes.shape[1] != 4 or len(boxes) == 0 or not np.isfinite(boxes).all():
         raise ValueError(f"boxes must be (4,) or (B, 4) finite numbers, got {query.boxes!r}")
     clipped = np.clip(boxes, 0, [width, height, width, height])
-    for box, (x0, y0, x1, y1) in zip(boxes.tolist(), clipped.tolist(), strict=True):
-        if box[0] >= box[2] or box[1] >= box[3]:
-            raise ValueError(f"box {box} is empty: it must be x0 y0 x1 y1 with x0 < x1, y0 < y1")
-        if x0 >= x1 or y0 >= y1:
+    rounded = clipped.astype(np.float32)
+    for box, inside, kept in zip(boxes.tolist(), clipped, rounded, strict=True):
+        if not _is_empty(box) and _is_empty(inside):
             raise ValueError(f"box {box} is outside the image of {width} x {height} pixels")
-    return clipped.astype(np.float32)
+        if _is_empty(kept):  # also where the sides are one float32
+            raise ValueError(f"box {box} is empty: it must be x0 y0 x1 y1 with x0 < x1, y0 < y1")
+    return rounded
+
+
+def _is_empty(box: Any) -> bool:
+    return bool(box[0] >= box[2] or box[1] >= box[3])

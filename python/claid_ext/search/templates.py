@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from claid_ext.descriptors.basis import Basis
 from claid_ext.descriptors.maps import View, projected_cells, region_vectors, view_maps
+from claid_ext.index.box_search import MOST_ASPECT
 from claid_ext.vectors import unit
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Templates:
         row, each of length 1.
     means : float32 (T, d'), mean of the last layer's cells in the box, of length 1.
     cells : float32 (G, d), cells of the first layer that lie inside the box.
-    aspect : width of the box over its height.
+    aspect : width of the box over its height, 1/10,000 to 10,000.
     cell_side : of the first layer's cells, in the network's pixels.
     """
 
@@ -215,6 +216,7 @@ def _templates(box: NDArray[np.float64], seen: Sequence[_Seen]) -> Templates:
         # Where a size was not made, being too large, the largest takes its place.
         return min(sized, key=lambda its: abs(its.side - side))
 
+    aspect = float((box[2] - box[0]) / (box[3] - box[1]))
     averaged = np.mean([nearest(side).vector for side in VECTOR_SIDES], axis=0)
     of_cells = {id(its): its for its in [native, *map(nearest, CELL_SIDES)]}
     return Templates(
@@ -224,5 +226,5 @@ def _templates(box: NDArray[np.float64], seen: Sequence[_Seen]) -> Templates:
         means=np.stack([its.mean for its in seen]),
         cells=np.concatenate([its.cells for its in of_cells.values()]),
         cell_side=native.cell_side,
-        aspect=float((box[2] - box[0]) / (box[3] - box[1])),
+        aspect=min(max(aspect, 1 / MOST_ASPECT), MOST_ASPECT),
     )
