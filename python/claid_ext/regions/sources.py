@@ -219,8 +219,8 @@ def region_source(
         The regions of several are joined: one whose box has an IoU of 0.8 with a box of a larger
         scale is left out.
     with_dummies : whether the detector's dummies are regions too (paper, Table VI).
-    max_regions : the most regions per image; those that overlap the others most are dropped first
-        (`claid_ext.regions.thinning`). None for all.
+    max_regions : how many regions per image there are at most; the most overlapping ones are
+        dropped first (`claid_ext.regions.thinning`); None for all.
 
     Raises
     ------
