@@ -22,7 +22,7 @@ constexpr std::size_t kLanes = 16;  // of the contract's float64 sums
 // Rounds to the nearest integer, half to even, as rint does, for magnitudes below 2^51.
 constexpr double kRoundingConstant = 6755399441055744.0;  // 1.5 * 2^52
 
-[[gnu::always_inline]] inline Int4 load_int4(const std::int16_t* from) {
+[[gnu::always_inline]] inline Int4 load_int4(const void* from) {
     Int4 v;
     std::memcpy(&v, from, sizeof v);
     return v;
@@ -118,19 +118,20 @@ void quantise(const float* row, std::size_t dims, double scale, std::int16_t* q,
     std::memset(q + written, 0, (padded - written) * sizeof(std::int16_t));
 }
 
-// Transposes int32 elements (pairs of int16) in blocks of 4 x 4.
-template <std::size_t Columns>
-void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
-                std::int16_t* panel) {
+// panel[word][column] = flip xor the 32-bit word of each of Columns rows, by transposing blocks of
+// 4 x 4. T is int16 or int8; words, rounded up to 4, are inside the rows' padding.
+template <std::size_t Columns, std::int32_t Flip, class T>
+[[gnu::always_inline]] inline void interleave(const T* rows, std::size_t stride, std::size_t words,
+                                              T* panel) {
     static_assert(Columns % 4 == 0);
-    const std::size_t padded_pairs = (pairs + 3) / 4 * 4;  // the rows' padding covers it
-    for (std::size_t pair = 0; pair < padded_pairs; pair += 4) {
+    constexpr std::size_t kWord = sizeof(std::int32_t) / sizeof(T);
+    for (std::size_t word = 0; word < words; word += 4) {
         for (std::size_t column = 0; column < Columns; column += 4) {
-            const std::int16_t* from = rows + column * stride + 2 * pair;
-            const Int4 a = load_int4(from);
-            const Int4 b = load_int4(from + stride);
-            const Int4 c = load_int4(from + 2 * stride);
-            const Int4 d = load_int4(from + 3 * stride);
+            const T* from = rows + column * stride + kWord * word;
+            const Int4 a = load_int4(from) ^ Flip;
+            const Int4 b = load_int4(from + stride) ^ Flip;
+            const Int4 c = load_int4(from + 2 * stride) ^ Flip;
+            const Int4 d = load_int4(from + 3 * stride) ^ Flip;
             const Int4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
             const Int4 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
             const Int4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
@@ -140,10 +141,16 @@ void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
                                  __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
                                  __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
             for (std::size_t p = 0; p < 4; ++p) {
-                std::memcpy(panel + 2 * ((pair + p) * Columns + column), &out[p], sizeof(Int4));
+                std::memcpy(panel + kWord * ((word + p) * Columns + column), &out[p], sizeof(Int4));
             }
         }
     }
+}
+
+template <std::size_t Columns>
+void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
+                std::int16_t* panel) {
+    interleave<Columns, 0>(rows, stride, pairs, panel);
 }
 
 // The register tile: kRows x kVecs accumulators, one multiply-add each a pair of dimensions.
@@ -192,6 +199,23 @@ std::int32_t dot(const std::int16_t* a, const std::int16_t* b, std::size_t padde
         acc = Isa::multiply_add(acc, Isa::load(a + k), Isa::load(b + k));
     }
     return Isa::sum(acc);
+}
+
+template <class Isa>
+void dot_batch(const std::int16_t* row, const std::int16_t* const* others, std::size_t padded,
+               std::int32_t* out) {
+    typename Isa::Acc acc[kVisitBatch];
+#pragma GCC unroll 4
+    for (std::size_t j = 0; j < kVisitBatch; ++j) acc[j] = Isa::zero();
+    for (std::size_t k = 0; k < padded; k += kVecInt16<Isa>) {
+        const typename Isa::Vec a = Isa::load(row + k);
+#pragma GCC unroll 4
+        for (std::size_t j = 0; j < kVisitBatch; ++j) {
+            acc[j] = Isa::multiply_add(acc[j], a, Isa::load(others[j] + k));
+        }
+    }
+#pragma GCC unroll 4
+    for (std::size_t j = 0; j < kVisitBatch; ++j) out[j] = Isa::sum(acc[j]);
 }
 
 void degrees(const std::uint64_t* rows, std::size_t words, const std::uint16_t* patches,
@@ -254,7 +278,7 @@ std::int64_t dot_wide(const std::int16_t* row, const std::int32_t* sum, std::siz
 }
 
 template <class Isa>
-constexpr Kernels kernels_of(const char* level) {
+constexpr Kernels kernels_of(const char* level, const FilterKernels* filter = nullptr) {
     constexpr std::size_t kTileColumns = Isa::kColumns * Isa::kVecs;
     static_assert(kWordBits % kTileColumns == 0 && kTileColumns % Isa::kRows == 0);
     static_assert(kTileColumns <= 32, "a tile's row of bits is one uint32");
@@ -266,7 +290,9 @@ constexpr Kernels kernels_of(const char* level) {
             &quantise<Isa>,
             &pack_panel<kTileColumns>,
             &affinity_tile<Isa>,
+            filter,
             &dot<Isa>,
+            &dot_batch<Isa>,
             &degrees,
             &add_row,
             &split,
