@@ -19,10 +19,6 @@ namespace {
 // Added to a float32 below 2^22 in magnitude, it leaves the nearest integer in the low bits.
 constexpr float kFloatRoundingConstant = 12582912.0F;  // 1.5 * 2^23
 
-// Dimension k of a block is negated where bit k is set: the first output of splitmix64 from 0.
-// No bound depends on the signs, only how evenly rows spread.
-constexpr std::uint64_t kSpreadSigns = 0xE220A8397B1DCDAF;
-
 struct SpreadSigns {
     std::int16_t sign[kSpreadBlock];
 };

@@ -30,6 +30,10 @@ struct SplitSum {
 // Rows are spread over blocks of this many dimensions before they are brought to int8.
 inline constexpr std::size_t kSpreadBlock = 64;
 
+// Dimension k of a block is negated where bit k is set: the first output of splitmix64 from 0.
+// No bound depends on the signs, only how evenly rows spread.
+inline constexpr std::uint64_t kSpreadSigns = 0xE220A8397B1DCDAF;
+
 // More dimensions than this could leave int32 (255 * 127 each) or the margins of the float32 sums.
 inline constexpr std::size_t kMaxFilterDims = 16384;
 
