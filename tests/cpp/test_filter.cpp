@@ -13,7 +13,16 @@
 #include "claid/affinity.hpp"
 #include "claid/int8_rows.hpp"
 #include "claid/simd/dispatch.hpp"
+#include "claid/tree.hpp"
 #include "random_features.hpp"
+#include "same_tree.hpp"
+
+#if defined(CLAID_X86)
+namespace claid {
+const Kernels* avxvnni_by_avx512_kernels();
+const Kernels* amx_emulated_kernels();
+}  // namespace claid
+#endif
 
 namespace {
 
@@ -212,19 +221,49 @@ void check_mixed_graph(const Kernels& simd) {
     }
 }
 
+// The whole tree, at sizes with and without the filter.
+void check_trees(const Kernels& simd) {
+    for (const Kind kind : {Kind::blobs, Kind::ties, Kind::zeros}) {
+        for (const Grid grid : {Grid{9, 13}, Grid{23, 29}}) {
+            const Picture made = test::picture(kind, grid, 160, 12);
+            const RegionTree wanted = decompose(made.features(), {}, *scalar_kernels(), 1);
+            CHECK(test::same(decompose(made.features(), {}, simd, 1), wanted));
+            CHECK(test::same(decompose(made.features(), {}, simd, 3), wanted));
+        }
+    }
+}
+
+// The levels that run here and, where AVX-512 VNNI does, those that its instructions can act.
+std::vector<const Kernels*> all_levels() {
+    std::vector<const Kernels*> all;
+    [[maybe_unused]] bool vnni = false;
+    for (const std::string& level : simd_levels()) {
+        use_simd_level(level);
+        all.push_back(&kernels());
+        vnni |= level == "avx512vnni";
+    }
+#if defined(CLAID_X86)
+    if (vnni) {
+        all.push_back(avxvnni_by_avx512_kernels());
+        all.push_back(amx_emulated_kernels());
+    }
+#endif
+    return all;
+}
+
 }  // namespace
 
 int main() {
     std::string tried;
-    for (const std::string& level : simd_levels()) {
-        use_simd_level(level);
-        check_mixed_graph(kernels());
-        if (kernels().filter == nullptr) continue;
-        tried += " " + level;
-        check_any_rows(kernels());
-        check_massive_dimensions(kernels());
-        check_decides(kernels());
-        check_bound_reached(kernels());
+    for (const Kernels* level : all_levels()) {
+        check_mixed_graph(*level);
+        check_trees(*level);
+        if (level->filter == nullptr) continue;
+        tried += std::string(" ") + level->level;
+        check_any_rows(*level);
+        check_massive_dimensions(*level);
+        check_decides(*level);
+        check_bound_reached(*level);
     }
     std::printf("filters tried:%s\n", tried.empty() ? " none" : tried.c_str());
     return claid::test::summary();

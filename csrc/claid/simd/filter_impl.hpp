@@ -4,9 +4,9 @@
 //   F::Vec         a register of int8
 //   F::Acc         int32 sums of products of four, one a column
 //   kColumns       columns that one Acc covers   kRows, kVecs  rows of a tile, Accs a row of it
-//   kFlip          0x80 in each byte where panels hold a + 128, else 0
+//   kFlip          kUnsignedFlip where panels hold a + 128, else 0
 //   load, broadcast (4 int8), start (from the sum of the row), multiply_add (row, column), decide
-//   widen (products of int16 to a register of int32), narrow (the low bytes of one)
+//   widen (products of int16 to a register of int32), narrow (the low byte of each lane)
 #pragma once
 
 #include <utility>
@@ -18,6 +18,11 @@ namespace {
 
 // Added to a float32 below 2^22 in magnitude, it leaves the nearest integer in the low bits.
 constexpr float kFloatRoundingConstant = 12582912.0F;  // 1.5 * 2^23
+
+// Where products are of unsigned by signed, columns are a + 128; 128 times the sum of the row is
+// then too much.
+inline constexpr std::int32_t kUnsignedOffset = 128;
+inline constexpr std::int32_t kUnsignedFlip = static_cast<std::int32_t>(0x80808080);
 
 struct SpreadSigns {
     std::int16_t sign[kSpreadBlock];

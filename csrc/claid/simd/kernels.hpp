@@ -130,10 +130,15 @@ struct Kernels {
     std::int64_t (*dot_wide)(const std::int16_t* row, const std::int32_t* sum, std::size_t padded);
 };
 
+// One table a level; each is defined in the file of its name.
 const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
+const Kernels* avxvnni_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx512vnni_kernels();
+const Kernels* amx_kernels();
 const Kernels* neon_kernels();
+const Kernels* dotprod_kernels();
+const Kernels* i8mm_kernels();
 
 }  // namespace claid
