@@ -34,6 +34,13 @@ struct Avx2 {
         const __m128i by2 = _mm_add_epi32(by4, _mm_shuffle_epi32(by4, 0x4E));
         return _mm_cvtsi128_si32(_mm_add_epi32(by2, _mm_shuffle_epi32(by2, 0xB1)));
     }
+    static void sums(const Acc (&acc)[kVisitBatch], std::int32_t* out) {
+        const __m256i by4 =
+            _mm256_hadd_epi32(_mm256_hadd_epi32(acc[0], acc[1]), _mm256_hadd_epi32(acc[2], acc[3]));
+        const __m128i by8 =
+            _mm_add_epi32(_mm256_castsi256_si128(by4), _mm256_extracti128_si256(by4, 1));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(out), by8);
+    }
 };
 
 }  // namespace

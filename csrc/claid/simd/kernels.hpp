@@ -118,9 +118,9 @@ struct Kernels {
     void (*add_row)(std::int32_t* sum, const std::int16_t* q, std::int32_t factor,
                     std::size_t padded);
 
-    // Splits sum; false when a high part does not fit int16.
-    bool (*split)(const std::int32_t* sum, int shift, std::int16_t* high, std::int16_t* low,
-                  std::size_t padded);
+    // The same and then splits sum; false when a high part does not fit int16.
+    bool (*add_row_and_split)(std::int32_t* sum, const std::int16_t* q, std::int32_t factor,
+                              int shift, std::int16_t* high, std::int16_t* low, std::size_t padded);
 
     // out[j] = rows[j] . sum for kVisitBatch rows, from the split sum.
     void (*dot_split)(const std::int16_t* const* rows, SplitSum sum, int shift, std::size_t padded,

@@ -5,7 +5,8 @@
 //   kColumns   columns of an affinity tile that one Acc covers
 //   kRows      rows of an affinity tile      kVecs      Accs a row of it
 //   kDoubles   float64 in a register
-//   load, broadcast_pair, zero, multiply_add, greater (a bit a column), sum (of all columns)
+//   load, broadcast_pair, zero, multiply_add, greater (a bit a column)
+//   sum (of all columns), sums (of kVisitBatch Accs)
 #pragma once
 
 #include <cstring>
@@ -214,8 +215,7 @@ void dot_batch(const std::int16_t* row, const std::int16_t* const* others, std::
             acc[j] = Isa::multiply_add(acc[j], a, Isa::load(others[j] + k));
         }
     }
-#pragma GCC unroll 4
-    for (std::size_t j = 0; j < kVisitBatch; ++j) out[j] = Isa::sum(acc[j]);
+    Isa::sums(acc, out);
 }
 
 void degrees(const std::uint64_t* rows, std::size_t words, const std::uint16_t* patches,
@@ -235,14 +235,16 @@ void add_row(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, std:
     for (std::size_t k = 0; k < padded; ++k) sum[k] += factor * q[k];
 }
 
-bool split(const std::int32_t* sum, int shift, std::int16_t* high, std::int16_t* low,
-           std::size_t padded) {
+bool add_row_and_split(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, int shift,
+                       std::int16_t* high, std::int16_t* low, std::size_t padded) {
     const std::int32_t half = 1 << (shift - 1);
     std::int32_t outside = 0;
     for (std::size_t k = 0; k < padded; ++k) {
-        const std::int32_t above = (sum[k] + half) >> shift;
+        const std::int32_t added = sum[k] + factor * q[k];
+        const std::int32_t above = (added + half) >> shift;
+        sum[k] = added;
         high[k] = static_cast<std::int16_t>(above);
-        low[k] = static_cast<std::int16_t>(sum[k] - (above << shift));
+        low[k] = static_cast<std::int16_t>(added - (above << shift));
         outside |= above ^ high[k];
     }
     return outside == 0;
@@ -264,10 +266,11 @@ void dot_split(const std::int16_t* const* rows, SplitSum sum, int shift, std::si
             low[j] = Isa::multiply_add(low[j], row, sum_low);
         }
     }
-    const std::int64_t unit = std::int64_t{1} << shift;
-#pragma GCC unroll 4
+    std::int32_t high_sum[kVisitBatch], low_sum[kVisitBatch];
+    Isa::sums(high, high_sum);
+    Isa::sums(low, low_sum);
     for (std::size_t j = 0; j < kVisitBatch; ++j) {
-        out[j] = std::int64_t{Isa::sum(high[j])} * unit + Isa::sum(low[j]);
+        out[j] = (std::int64_t{high_sum[j]} << shift) + low_sum[j];
     }
 }
 
@@ -295,7 +298,7 @@ constexpr Kernels kernels_of(const char* level, const FilterKernels* filter = nu
             &dot_batch<Isa>,
             &degrees,
             &add_row,
-            &split,
+            &add_row_and_split,
             &dot_split<Isa>,
             &dot_wide};
 }

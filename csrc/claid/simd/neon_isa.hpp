@@ -33,6 +33,13 @@ struct Neon {
         return vaddvq_u32(vandq_u32(above, vld1q_u32(weights)));
     }
     static std::int32_t sum(Acc acc) { return vaddvq_s32(vaddq_s32(acc.low, acc.high)); }
+    static void sums(const Acc (&acc)[kVisitBatch], std::int32_t* out) {
+        int32x4_t joined[kVisitBatch];
+        for (std::size_t j = 0; j < kVisitBatch; ++j)
+            joined[j] = vaddq_s32(acc[j].low, acc[j].high);
+        vst1q_s32(out,
+                  vpaddq_s32(vpaddq_s32(joined[0], joined[1]), vpaddq_s32(joined[2], joined[3])));
+    }
 };
 
 }  // namespace
