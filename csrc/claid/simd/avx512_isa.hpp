@@ -20,6 +20,7 @@ struct Avx512 {
         std::memcpy(&pair, p, sizeof pair);
         return _mm512_set1_epi32(pair);
     }
+    static __m512d widen(const float* x) { return _mm512_cvtps_pd(_mm256_loadu_ps(x)); }
     static Acc zero() { return _mm512_setzero_si512(); }
     static Acc multiply_add(Acc acc, Vec a, Vec b) { return MultiplyAdd::apply(acc, a, b); }
     static std::uint32_t greater(Acc acc, std::int32_t threshold) {

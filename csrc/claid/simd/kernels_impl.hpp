@@ -48,6 +48,7 @@ template <>
 struct Lanes<2> {
     using Float = float __attribute__((vector_size(8)));
     using Double = double __attribute__((vector_size(16)));
+    using Int64 = std::int64_t __attribute__((vector_size(16)));
     using Int32 = std::int32_t __attribute__((vector_size(8)));
     using Int16 = std::int16_t __attribute__((vector_size(4)));
 };
@@ -55,6 +56,7 @@ template <>
 struct Lanes<4> {
     using Float = float __attribute__((vector_size(16)));
     using Double = double __attribute__((vector_size(32)));
+    using Int64 = std::int64_t __attribute__((vector_size(32)));
     using Int32 = std::int32_t __attribute__((vector_size(16)));
     using Int16 = std::int16_t __attribute__((vector_size(8)));
 };
@@ -62,15 +64,28 @@ template <>
 struct Lanes<8> {
     using Float = float __attribute__((vector_size(32)));
     using Double = double __attribute__((vector_size(64)));
+    using Int64 = std::int64_t __attribute__((vector_size(64)));
     using Int32 = std::int32_t __attribute__((vector_size(32)));
     using Int16 = std::int16_t __attribute__((vector_size(16)));
 };
 
+// Where the compiler splits the conversion in two, a level has its own.
+template <class Isa>
+[[gnu::always_inline]] inline typename Lanes<Isa::kDoubles>::Double widen(const float* x) {
+    using L = Lanes<Isa::kDoubles>;
+    if constexpr (requires { Isa::widen(x); }) {
+        return (typename L::Double)Isa::widen(x);
+    } else {
+        typename L::Float value;
+        std::memcpy(&value, x, sizeof value);
+        return __builtin_convertvector(value, typename L::Double);
+    }
+}
+
 template <class L>
-[[gnu::always_inline]] inline typename L::Double widen(const float* x) {
-    typename L::Float value;
-    std::memcpy(&value, x, sizeof value);
-    return __builtin_convertvector(value, typename L::Double);
+[[gnu::always_inline]] inline typename L::Double magnitude(typename L::Double value) {
+    constexpr std::int64_t kWithoutSign = 0x7FFFFFFFFFFFFFFF;
+    return (typename L::Double)((typename L::Int64)value & kWithoutSign);
 }
 
 // Lane j += lane j + 8, then 4, 2, 1.
@@ -89,9 +104,9 @@ RowNorms row_norms(const float* row, std::size_t dims) {
     for_each_step(row, dims, [&](const float* x, std::size_t) {
 #pragma GCC unroll 8
         for (int i = 0; i < kRegisters; ++i) {
-            const typename L::Double value = widen<L>(x + Isa::kDoubles * i);
+            const typename L::Double value = widen<Isa>(x + Isa::kDoubles * i);
             squares[i] += value * value;
-            energy[i] += value < 0.0 ? -value : value;
+            energy[i] += magnitude<L>(value);
         }
     });
     double square_lanes[kLanes], energy_lanes[kLanes];
@@ -108,7 +123,7 @@ void quantise(const float* row, std::size_t dims, double scale, std::int16_t* q,
     for_each_step(row, dims, [&](const float* x, std::size_t k) {
 #pragma GCC unroll 8
         for (int i = 0; i < kRegisters; ++i) {
-            const typename L::Double exact = widen<L>(x + Isa::kDoubles * i) * scale;
+            const typename L::Double exact = widen<Isa>(x + Isa::kDoubles * i) * scale;
             const typename L::Double rounded = (exact + kRoundingConstant) - kRoundingConstant;
             const auto narrow = __builtin_convertvector(
                 __builtin_convertvector(rounded, typename L::Int32), typename L::Int16);
@@ -245,9 +260,9 @@ bool add_row_and_split(std::int32_t* sum, const std::int16_t* q, std::int32_t fa
         sum[k] = added;
         high[k] = static_cast<std::int16_t>(above);
         low[k] = static_cast<std::int16_t>(added - (above << shift));
-        outside |= above ^ high[k];
+        outside |= above + 0x8000;
     }
-    return outside == 0;
+    return outside >> 16 == 0;
 }
 
 template <class Isa>
