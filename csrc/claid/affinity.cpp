@@ -71,7 +71,7 @@ class FilterBudget {
     void allow() { balance_ += kAllowance * exact_cost_; }
 
   private:
-    static constexpr double kAllowance = 1.0 / 32.0;
+    static constexpr double kAllowance = 1.0 / 64.0;
     // What was saved longer ago is not spent, so that a change is noticed soon.
     static constexpr double kMostSavedTiles = 4.0;
 
