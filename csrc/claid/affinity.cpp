@@ -147,7 +147,7 @@ class Tiles {
     };
 
     // Steps of an int16 tile that a tile of tile_rows_ takes in int16, in int8 and, for one pair,
-    // in a dot product of its own: about twice a pair's share of a tile, and its sum.
+    // in a dot product of its own: about three times a pair's share of a tile, and its sum.
     [[nodiscard]] double exact_cost() const {
         return static_cast<double>(panels_.pairs() * (tile_rows_ / simd_.tile_rows));
     }
@@ -159,7 +159,7 @@ class Tiles {
     [[nodiscard]] double pair_cost() const {
         const double share = static_cast<double>(panels_.pairs()) /
                              static_cast<double>(simd_.tile_rows * simd_.tile_columns);
-        return 2.0 * share + 1.0;
+        return 3.0 * share + 1.0;
     }
 
     // Decides a tile in int8 as far as that goes; what the pairs that it leaves open will cost.
