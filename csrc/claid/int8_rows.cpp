@@ -11,8 +11,8 @@ namespace claid {
 namespace {
 
 // Widens a remainder's square by more than the rounding of its float32 sum: at most
-// kMaxFilterDims / 4 additions and a few more in one lane, 2^-24 each.
-constexpr double kRemainderMargin = 1.0 + 0x1p-12;
+// kMaxFilterDims / 4 + 5 steps of 2^-24.
+constexpr double kRemainderMargin = 1.0 + 0x1p-11;
 
 // Widens the bounds by more than all roundings of a comparison: under eight steps of 2^-23 each.
 constexpr double kComparisonMargin = 0x1p-19;
