@@ -37,6 +37,7 @@ struct Vnni512Filter {
             _mm256_mullo_epi16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(a)),
                                _mm256_load_si256(reinterpret_cast<const __m256i*>(b))));
     }
+    static __m512 fused(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
     static void narrow(std::int8_t* to, __m512 bits) {
         _mm_storeu_si128(reinterpret_cast<__m128i*>(to),
                          _mm512_cvtepi32_epi8(_mm512_castps_si512(bits)));

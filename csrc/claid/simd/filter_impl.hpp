@@ -135,6 +135,16 @@ template <class T, class V, class Join>
     return lane[0];
 }
 
+// a * b + c, rounded once or twice.
+template <class F, class V>
+[[gnu::always_inline]] inline V multiply_add(V a, V b, V c) {
+    if constexpr (requires { F::fused(a, b, c); }) {
+        return (V)F::fused(a, b, c);
+    } else {
+        return a * b + c;
+    }
+}
+
 template <class F>
 Int8Row to_int8(const std::int16_t* q, std::size_t padded, std::int8_t* a) {
     using Int32 = typename Words<F::kColumns>::Int32;
@@ -157,15 +167,17 @@ Int8Row to_int8(const std::int16_t* q, std::size_t padded, std::int8_t* a) {
     const std::int32_t steps = largest > 0 ? (largest + kInt8Most - 1) / kInt8Most : 1;
     const float scale = static_cast<float>(steps), unit = 1.0F / scale;
 
+    const Float units = Float{} + unit, minus_scale = Float{} - scale;
+    const Float constant = Float{} + kFloatRoundingConstant;
     Float squares = {}, sums = {};
     for (std::size_t k = 0; k < stride; k += F::kColumns) {
         Int32 y;
         std::memcpy(&y, spread + k, sizeof y);
         const Float exact = __builtin_convertvector(y, Float);
-        const Float shifted = exact * unit + kFloatRoundingConstant;
-        const Float rounded = shifted - kFloatRoundingConstant;
-        const Float remainder = exact - scale * rounded;
-        squares += remainder * remainder;
+        const Float shifted = multiply_add<F>(exact, units, constant);
+        const Float rounded = shifted - constant;
+        const Float remainder = multiply_add<F>(minus_scale, rounded, exact);
+        squares = multiply_add<F>(remainder, remainder, squares);
         sums += rounded;
         F::narrow(a + k, shifted);
     }
