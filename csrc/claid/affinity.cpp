@@ -149,12 +149,13 @@ class Tiles {
     // Steps of an int16 tile that a tile of tile_rows_ takes in int16, in int8 and, for one pair,
     // in a dot product of its own: about three times a pair's share of a tile, and its sum.
     [[nodiscard]] double exact_cost() const {
-        return static_cast<double>(panels_.pairs() * (tile_rows_ / simd_.tile_rows));
+        return static_cast<double>(panels_.pairs() * exact_tiles());
     }
+    [[nodiscard]] std::size_t exact_tiles() const { return tile_rows_ / simd_.tile_rows; }
     [[nodiscard]] double filter_cost() const {
         constexpr double kComparisonSteps = 6.0;
         const double steps = static_cast<double>(q15_.dims) / 4.0 + kComparisonSteps;
-        return steps * static_cast<double>(tile_rows_ / simd_.tile_rows);
+        return steps * static_cast<double>(exact_tiles());
     }
     [[nodiscard]] double pair_cost() const {
         const double share = static_cast<double>(panels_.pairs()) /

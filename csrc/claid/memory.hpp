@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
 
@@ -28,10 +29,12 @@ class AlignedBytes {
     explicit AlignedBytes(std::size_t size) : data_(::operator new(size, kAlignment)) {
 #if defined(__linux__)
         if (size < kHugePage) return;
-        const std::size_t address = reinterpret_cast<std::size_t>(data_.get());
-        const std::size_t first = round_up(address, kHugePage);
-        const std::size_t last = (address + size) / kHugePage * kHugePage;
-        if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+        auto* start = static_cast<std::byte*>(data_.get());
+        const auto address = reinterpret_cast<std::uintptr_t>(start);
+        const std::size_t skipped = round_up(address, kHugePage) - address;
+        if (skipped < size) {
+            madvise(start + skipped, (size - skipped) / kHugePage * kHugePage, MADV_HUGEPAGE);
+        }
 #endif
     }
     [[nodiscard]] void* get() const { return data_.get(); }

@@ -9,6 +9,7 @@
 //   widen (products of int16 to a register of int32), narrow (the low byte of each lane)
 #pragma once
 
+#include <bit>
 #include <utility>
 
 #include "claid/simd/kernels_impl.hpp"
@@ -100,7 +101,8 @@ template <class F>
     constexpr auto kAll = std::make_integer_sequence<int, N>{};
     Int32 v[kRegisters];
 #pragma GCC unroll 16
-    for (int i = 0; i < kRegisters; ++i) v[i] = (Int32)F::widen(q + N * i, kSigns.sign + N * i);
+    for (int i = 0; i < kRegisters; ++i)
+        v[i] = std::bit_cast<Int32>(F::widen(q + N * i, kSigns.sign + N * i));
 #pragma GCC unroll 4
     for (int half = 1; half < kRegisters; half *= 2) {
 #pragma GCC unroll 16
@@ -139,7 +141,7 @@ template <class T, class V, class Join>
 template <class F, class V>
 [[gnu::always_inline]] inline V multiply_add(V a, V b, V c) {
     if constexpr (requires { F::fused(a, b, c); }) {
-        return (V)F::fused(a, b, c);
+        return std::bit_cast<V>(F::fused(a, b, c));
     } else {
         return a * b + c;
     }

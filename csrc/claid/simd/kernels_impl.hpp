@@ -9,6 +9,7 @@
 //   sum (of all columns), sums (of kVisitBatch Accs)
 #pragma once
 
+#include <bit>
 #include <cstring>
 
 #include "claid/simd/kernels.hpp"
@@ -74,7 +75,7 @@ template <class Isa>
 [[gnu::always_inline]] inline typename Lanes<Isa::kDoubles>::Double widen(const float* x) {
     using L = Lanes<Isa::kDoubles>;
     if constexpr (requires { Isa::widen(x); }) {
-        return (typename L::Double)Isa::widen(x);
+        return std::bit_cast<typename L::Double>(Isa::widen(x));
     } else {
         typename L::Float value;
         std::memcpy(&value, x, sizeof value);
@@ -85,7 +86,8 @@ template <class Isa>
 template <class L>
 [[gnu::always_inline]] inline typename L::Double magnitude(typename L::Double value) {
     constexpr std::int64_t kWithoutSign = 0x7FFFFFFFFFFFFFFF;
-    return (typename L::Double)((typename L::Int64)value & kWithoutSign);
+    return std::bit_cast<typename L::Double>(std::bit_cast<typename L::Int64>(value) &
+                                             kWithoutSign);
 }
 
 // Lane j += lane j + 8, then 4, 2, 1.
@@ -221,8 +223,7 @@ template <class Isa>
 void dot_batch(const std::int16_t* row, const std::int16_t* const* others, std::size_t padded,
                std::int32_t* out) {
     typename Isa::Acc acc[kVisitBatch];
-#pragma GCC unroll 4
-    for (std::size_t j = 0; j < kVisitBatch; ++j) acc[j] = Isa::zero();
+    for (typename Isa::Acc& sum : acc) sum = Isa::zero();
     for (std::size_t k = 0; k < padded; k += kVecInt16<Isa>) {
         const typename Isa::Vec a = Isa::load(row + k);
 #pragma GCC unroll 4
