@@ -1,23 +1,27 @@
 """Inputs of the benchmarks, and one thread for every library while they run.
 
-    pytest bench/                               # one table a size: every SIMD level, F @ F.T, ...
-    pytest bench/ --benchmark-group-by=param:backend     # one table a level, with the GPU's if any
+    pytest bench/                               # one table per size: every SIMD level, F @ F.T, ...
+    pytest bench/ --benchmark-group-by=param:backend     # one per level, with the GPU's if any
     pytest bench/ --benchmark-disable           # each once, answers checked: a smoke test
 
-Made features; every benchmark asserts its answer. Save a run with --benchmark-json=FILE or
+Synthetic features; every benchmark asserts its answer. Save a run with --benchmark-json=FILE or
 --benchmark-save=NAME and compare with bench/compare.py: nothing here fails on time.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 from claid_ext import RegionTree, reference
 from claid_ext.benchmarks.machine import describe, one_thread
 from claid_ext.benchmarks.synthetic import scene_features
+
+sys.path.insert(0, str(Path(__file__).parent))  # the scripts here import each other
 
 Shape = tuple[int, int, int]
 
@@ -30,13 +34,13 @@ SHAPES: dict[str, Shape] = {
 
 @cache
 def scene(shape: Shape, seed: int = 0) -> np.ndarray:
-    """Made features, float32 (H * W, D)."""
+    """Synthetic features, float32 (H * W, D)."""
     return scene_features(shape[:2], shape[2], seed=seed)
 
 
 @cache
 def golden(shape: Shape, seed: int = 0) -> RegionTree:
-    """The reference's tree of a scene, made once a run."""
+    """The reference's tree of a scene, made once per run."""
     tree = reference.detect(scene(shape, seed), shape[:2])
     assert isinstance(tree, RegionTree)
     return tree
@@ -50,13 +54,13 @@ def _one_thread() -> Iterator[None]:
 
 @pytest.fixture(params=list(SHAPES.values()), ids=list(SHAPES))
 def shape(request: pytest.FixtureRequest) -> Shape:
-    """(H, W, D) of the made features."""
+    """(H, W, D) of the synthetic features."""
     return request.param
 
 
 @pytest.fixture
 def features(shape: Shape) -> np.ndarray:
-    """Made features of that shape."""
+    """Synthetic features of that shape."""
     return scene(shape)
 
 

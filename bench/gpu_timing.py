@@ -195,9 +195,9 @@ def time_steps(tokens: torch.Tensor) -> dict[str, float]:
         _core.time_cuda_steps(
             [image.__dlpack__(stream=stream or 1) for image in tokens],
             [GRID] * len(tokens),
-            tokens.device.index,
-            stream,
-            **OPTIONS,
+            _core.Options(**OPTIONS),
+            device=tokens.device.index,
+            stream=stream,
         )
         for _ in range(ROUNDS)
     ]

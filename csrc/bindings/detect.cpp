@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "bindings/options.hpp"
 #include "bindings/register.hpp"
 #include "bindings/tree_arrays.hpp"
 #include "claid/parallel.hpp"
@@ -33,10 +32,8 @@ claid::Features checked(const FeatureArray& array, GridArgument grid) {
 }
 
 py::list detect(const std::vector<FeatureArray>& features, const std::vector<GridArgument>& grids,
-                std::size_t threads, const py::kwargs& arguments) {
+                const claid::Options& options, std::size_t threads) {
     if (features.size() != grids.size()) throw std::invalid_argument("one grid an image");
-    const claid::Options options = bindings::options_of(arguments);
-
     std::vector<claid::Features> batch;
     batch.reserve(features.size());
     for (std::size_t i = 0; i < features.size(); ++i) {
@@ -58,7 +55,7 @@ py::list detect(const std::vector<FeatureArray>& features, const std::vector<Gri
 
 void register_detect(py::module_& module) {
     using py::arg;
-    module.def("detect", &detect, arg("features").noconvert(), arg("grids"), py::kw_only(),
-               arg("threads"),
+    module.def("detect", &detect, arg("features").noconvert(), arg("grids"), arg("options"),
+               py::kw_only(), arg("threads"),
                "Region trees of float32 features, as tuples of arrays; see claid_ext.detect.");
 }

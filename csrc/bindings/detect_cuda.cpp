@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "bindings/dlpack.hpp"
-#include "bindings/options.hpp"
 #include "bindings/register.hpp"
 #include "bindings/tree_arrays.hpp"
 #include "cuda/decompose.hpp"
@@ -73,13 +72,12 @@ class Sources {
 };
 
 py::list detect_cuda(const py::sequence& features, const std::vector<GridArgument>& grids,
-                     int device, std::uintptr_t stream, const py::kwargs& options) {
-    const claid::Options chosen = bindings::options_of(options);
+                     const claid::Options& options, int device, std::uintptr_t stream) {
     const Sources sources(features, grids, device);
     std::vector<claid::RegionTree> trees;
     {
         const py::gil_scoped_release unlocked;
-        trees = claid::cuda::decompose(sources.views(), chosen, {device, stream});
+        trees = claid::cuda::decompose(sources.views(), options, {device, stream});
     }
     py::list out;
     for (const claid::RegionTree& tree : trees) out.append(bindings::to_arrays(tree));
@@ -88,13 +86,12 @@ py::list detect_cuda(const py::sequence& features, const std::vector<GridArgumen
 
 // Milliseconds of the steps, for bench/gpu_timing.py; the trees are dropped.
 py::dict time_cuda_steps(const py::sequence& features, const std::vector<GridArgument>& grids,
-                         int device, std::uintptr_t stream, const py::kwargs& options) {
-    const claid::Options chosen = bindings::options_of(options);
+                         const claid::Options& options, int device, std::uintptr_t stream) {
     const Sources sources(features, grids, device);
     claid::cuda::Timing timing;
     {
         const py::gil_scoped_release unlocked;
-        claid::cuda::decompose(sources.views(), chosen, {device, stream}, &timing);
+        claid::cuda::decompose(sources.views(), options, {device, stream}, &timing);
     }
     using namespace py::literals;
     return py::dict("upload"_a = timing.upload, "quantise"_a = timing.quantise,
@@ -106,24 +103,12 @@ py::dict time_cuda_steps(const py::sequence& features, const std::vector<GridArg
 }  // namespace
 
 void register_detect_cuda(py::module_& module) {
-    using claid::cuda::NotFiniteError;
-    // pybind11's type of a translator. NOLINTNEXTLINE(performance-unnecessary-value-param)
-    py::register_local_exception_translator([](std::exception_ptr pointer) {
-        try {
-            if (pointer) std::rethrow_exception(pointer);
-        } catch (const NotFiniteError& error) {
-            // What went wrong, then where: image, row, column.
-            const py::tuple arguments =
-                py::make_tuple(error.what(), error.image, error.row, error.column);
-            PyErr_SetObject(PyExc_ValueError, arguments.ptr());
-        }
-    });
     module.def("detect_cuda", &detect_cuda, py::arg("features"), py::arg("grids"),
-               py::arg("device"), py::arg("stream"),
+               py::arg("options"), py::kw_only(), py::arg("device"), py::arg("stream"),
                "Region trees of DLPack capsules (N, D) on a CUDA device and float32 arrays (N, D), "
                "made on a stream of that device; see claid_ext.detect.");
     module.def("time_cuda_steps", &time_cuda_steps, py::arg("features"), py::arg("grids"),
-               py::arg("device"), py::arg("stream"),
+               py::arg("options"), py::kw_only(), py::arg("device"), py::arg("stream"),
                "Milliseconds that the steps of detect_cuda take on the device: upload, quantise, "
                "affinity and tree, one after another; and added up over the blocks that grow the "
                "trees, busy, and sweeps of that. Also the k-sums rounds and moves, and the "

@@ -16,7 +16,8 @@ namespace claid {
 std::size_t available_threads();
 
 // Calls body(i) once for each i < count, on up to `threads` threads, the caller's among them.
-// The first exception is thrown again when all have stopped.
+// When all have stopped, the exception of the lowest i that threw is thrown again: as every i
+// below a failed one has been begun, it does not depend on the threads.
 template <class Body>
 void parallel_for(std::size_t count, std::size_t threads, const Body& body) {
     if (threads <= 1 || count <= 1) {
@@ -25,13 +26,18 @@ void parallel_for(std::size_t count, std::size_t threads, const Body& body) {
     }
     std::atomic<std::size_t> next{0};
     std::exception_ptr failure;
+    std::size_t failed = count;  // the i of it
     std::mutex failure_mutex;
     const auto work = [&] {
+        std::size_t i = next++;
         try {
-            for (std::size_t i = next++; i < count; i = next++) body(i);
+            for (; i < count; i = next++) body(i);
         } catch (...) {
             const std::scoped_lock lock(failure_mutex);
-            if (!failure) failure = std::current_exception();
+            if (i < failed) {
+                failure = std::current_exception();
+                failed = i;
+            }
             next = count;
         }
     };

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <string>
 
 #include "claid/float_environment.hpp"
 #include "claid/parallel.hpp"
@@ -15,7 +14,7 @@ namespace {
     const float* x = features.values + row * features.dims;
     std::size_t column = 0;
     while (std::isfinite(x[column])) ++column;
-    throw NotFiniteError(row, column);
+    throw NotFiniteError(0, row, column, x[column]);
 }
 
 void quantise_row(const Features& features, const Kernels& simd, std::size_t row, Q15Rows& out) {
@@ -33,12 +32,6 @@ void quantise_row(const Features& features, const Kernels& simd, std::size_t row
 }
 
 }  // namespace
-
-NotFiniteError::NotFiniteError(std::size_t row, std::size_t column)
-    : std::invalid_argument("feature [" + std::to_string(row) + ", " + std::to_string(column) +
-                            "] is not a finite float32"),
-      row(row),
-      column(column) {}
 
 Q15Rows quantise(const Features& features, const Kernels& simd, std::size_t threads) {
     Q15Rows out(features.grid.patches(), features.dims);

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
 #include <vector>
 
 #include "claid/memory.hpp"
@@ -14,12 +13,6 @@ namespace claid {
 
 // A unit vector's length in Q15.
 inline constexpr double kQ15One = 32767.0;
-
-// A feature is NaN or infinite.
-struct NotFiniteError : std::invalid_argument {
-    NotFiniteError(std::size_t row, std::size_t column);
-    std::size_t row, column;
-};
 
 // q_ik = rint(X_ik 32767 / ||X_i||): all that follows is integers, exact in any order.
 class Q15Rows {
@@ -47,6 +40,7 @@ class Q15Rows {
     AlignedArray<std::int16_t> storage_;  // [padded patches, stride]
 };
 
+// Throws NotFiniteError, as of image 0.
 Q15Rows quantise(const Features& features, const Kernels& simd, std::size_t threads);
 
 // H, the patches of the highest energy, as bits. All patches at the m-th largest energy are in.

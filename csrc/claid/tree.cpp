@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <numeric>
-#include <string>
 #include <utility>
 
 #include "claid/affinity.hpp"
@@ -142,9 +141,6 @@ RegionTree decompose(const Features& features, const Options& options, const Ker
     return Decomposition(features, options, simd, q15, graph).run();
 }
 
-NotFiniteInBatchError::NotFiniteInBatchError(std::size_t image, const std::invalid_argument& error)
-    : std::invalid_argument("image " + std::to_string(image) + " of the batch: " + error.what()) {}
-
 std::vector<RegionTree> decompose(std::span<const Features> batch, const Options& options,
                                   const Kernels& simd, std::size_t threads) {
     std::vector<RegionTree> trees(batch.size());
@@ -153,8 +149,7 @@ std::vector<RegionTree> decompose(std::span<const Features> batch, const Options
         try {
             trees[image] = decompose(batch[image], options, simd, threads / images_at_once);
         } catch (const NotFiniteError& error) {
-            if (batch.size() == 1) throw;
-            throw NotFiniteInBatchError(image, error);
+            throw NotFiniteError(image, error.row, error.column, error.value);
         }
     });
     return trees;

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <span>
-#include <stdexcept>
 #include <vector>
 
 #include "claid/simd/kernels.hpp"
@@ -11,16 +10,11 @@
 
 namespace claid {
 
-// One image, on up to `threads` threads. Throws NotFiniteError.
+// One image, on up to `threads` threads. Throws NotFiniteError, as of image 0.
 RegionTree decompose(const Features& features, const Options& options, const Kernels& simd,
                      std::size_t threads);
 
-// A feature of one image of a batch is NaN or infinite.
-struct NotFiniteInBatchError : std::invalid_argument {
-    NotFiniteInBatchError(std::size_t image, const std::invalid_argument& error);
-};
-
-// Many images; the trees do not depend on the batch nor on the threads.
+// Many images; the trees do not depend on the batch nor on the threads. Throws NotFiniteError.
 std::vector<RegionTree> decompose(std::span<const Features> batch, const Options& options,
                                   const Kernels& simd, std::size_t threads);
 

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 namespace claid {
@@ -25,6 +26,19 @@ struct Features {
     const float* values;  // [N, D]
     std::size_t dims;     // D
     Grid grid;            // N = grid.patches()
+};
+
+// A feature is NaN or infinite as float32: the first of the batch, in reading order.
+struct NotFiniteError : std::invalid_argument {
+    NotFiniteError(std::size_t image, std::size_t row, std::size_t column, double value)
+        : std::invalid_argument("a feature is not finite"),
+          image(image),
+          row(row),
+          column(column),
+          value(value) {}
+
+    std::size_t image, row, column;
+    double value;
 };
 
 enum class Start { seeds, random };

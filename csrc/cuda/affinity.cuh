@@ -1,5 +1,5 @@
 // The index arithmetic of the affinity kernel: how int16 rows become operands of the tensor cores,
-// and where the products lie. Plain functions, so that the host test can follow every element.
+// and where the products lie.
 //
 // q = 256 h + l with h signed and l unsigned, the two bytes of an int16. The product of two rows is
 //     65536 h.h' + 256 (h.l' + l.h') + l.l',
@@ -14,12 +14,6 @@
 
 namespace claid::cuda {
 
-#if defined(__CUDACC__)
-#define CLAID_HOST_DEVICE __host__ __device__
-#else
-#define CLAID_HOST_DEVICE
-#endif
-
 // A warp computes 32 x 32 products: 2 x 4 mma tiles of 16 x 8, in steps of 32 columns of the rows.
 inline constexpr std::uint32_t kWarpTile = 32;
 inline constexpr std::uint32_t kMmaRows = 2, kMmaColumns = 4, kMmaValues = 4;
@@ -32,18 +26,12 @@ struct LaneHalves {
 };
 
 // Bytes 1, 3, 5, 7 (odd) or 0, 2, 4, 6 of eight.
-CLAID_HOST_DEVICE inline std::uint32_t every_other_byte(std::uint32_t first, std::uint32_t second,
-                                                        bool odd) {
-#if defined(__CUDA_ARCH__)
+__device__ inline std::uint32_t every_other_byte(std::uint32_t first, std::uint32_t second,
+                                                 bool odd) {
     return __byte_perm(first, second, odd ? 0x7531 : 0x6420);
-#else
-    const std::uint32_t shift = odd ? 8 : 0;
-    const std::uint32_t a = first >> shift, b = second >> shift;
-    return (a & 0xFF) | (a >> 8 & 0xFF00) | (b & 0xFF) << 16 | (b << 8 & 0xFF000000);
-#endif
 }
 
-CLAID_HOST_DEVICE inline LaneHalves split(const Words& eight) {
+__device__ inline LaneHalves split(const Words& eight) {
     const std::uint32_t* w = eight.word;
     return {{every_other_byte(w[0], w[1], true), every_other_byte(w[2], w[3], true)},
             {every_other_byte(w[0], w[1], false), every_other_byte(w[2], w[3], false)}};
@@ -51,22 +39,21 @@ CLAID_HOST_DEVICE inline LaneHalves split(const Words& eight) {
 
 // In group r of eight rows of a warp tile, a lane holds row lane / 4: of A for mma row r / 2, of B
 // for mma column r.
-CLAID_HOST_DEVICE constexpr std::uint32_t operand_row(std::uint32_t group, std::uint32_t lane) {
+__device__ constexpr std::uint32_t operand_row(std::uint32_t group, std::uint32_t lane) {
     return 8 * group + lane / 4;
 }
 
 // Where value v of a lane's mma tile (i, j) lies in the warp tile.
-CLAID_HOST_DEVICE constexpr std::uint32_t value_row(std::uint32_t i, std::uint32_t v,
-                                                    std::uint32_t lane) {
+__device__ constexpr std::uint32_t value_row(std::uint32_t i, std::uint32_t v, std::uint32_t lane) {
     return 16 * i + 8 * (v / 2) + lane / 4;
 }
-CLAID_HOST_DEVICE constexpr std::uint32_t value_column(std::uint32_t j, std::uint32_t v,
-                                                       std::uint32_t lane) {
+__device__ constexpr std::uint32_t value_column(std::uint32_t j, std::uint32_t v,
+                                                std::uint32_t lane) {
     return 8 * j + 2 * (lane % 4) + v % 2;
 }
 
-CLAID_HOST_DEVICE constexpr std::int32_t combine(std::int32_t high, std::int32_t middle,
-                                                 std::int32_t low) {
+__device__ constexpr std::int32_t combine(std::int32_t high, std::int32_t middle,
+                                          std::int32_t low) {
     return static_cast<std::int32_t>((static_cast<std::uint32_t>(high) << 16) +
                                      (static_cast<std::uint32_t>(middle) << 8) +
                                      static_cast<std::uint32_t>(low));
@@ -74,17 +61,17 @@ CLAID_HOST_DEVICE constexpr std::int32_t combine(std::int32_t high, std::int32_t
 
 // A row of 32 bits lies in four lanes until they are joined; then lane l has row row_of_lane(l),
 // and the word of row r is lane lane_of_row(r)'s.
-CLAID_HOST_DEVICE constexpr std::uint32_t row_of_lane(std::uint32_t lane) {
+__device__ constexpr std::uint32_t row_of_lane(std::uint32_t lane) {
     return 8 * (lane % 4) + lane / 4;
 }
-CLAID_HOST_DEVICE constexpr std::uint32_t lane_of_row(std::uint32_t row) {
+__device__ constexpr std::uint32_t lane_of_row(std::uint32_t row) {
     return 4 * (row % 8) + row / 8;
 }
 
 // One step of a 32 x 32 bit transpose, word r in lane r: `other` is lane r ^ half's word. Steps
 // half = 16, 8, 4, 2, 1 make the whole.
-CLAID_HOST_DEVICE constexpr std::uint32_t transpose_step(std::uint32_t word, std::uint32_t other,
-                                                         std::uint32_t lane, std::uint32_t half) {
+__device__ constexpr std::uint32_t transpose_step(std::uint32_t word, std::uint32_t other,
+                                                  std::uint32_t lane, std::uint32_t half) {
     // Bits whose number has no `half`, such as 0x0000FFFF for 16.
     const std::uint32_t mask = 0xFFFFFFFF / ((1U << half) + 1);
     return (lane & half) == 0 ? (word & mask) | (other & mask) << half
@@ -92,8 +79,7 @@ CLAID_HOST_DEVICE constexpr std::uint32_t transpose_step(std::uint32_t word, std
 }
 
 // Bits of a word of 32 patches from `first` on that are patches of the image at all.
-CLAID_HOST_DEVICE constexpr std::uint32_t patches_in_word(std::uint32_t first,
-                                                          std::uint32_t patches) {
+__device__ constexpr std::uint32_t patches_in_word(std::uint32_t first, std::uint32_t patches) {
     if (first >= patches) return 0;
     const std::uint32_t count = patches - first;
     return count >= 32 ? 0xFFFFFFFF : (1U << count) - 1;
@@ -103,10 +89,10 @@ CLAID_HOST_DEVICE constexpr std::uint32_t patches_in_word(std::uint32_t first,
 struct TilePlace {
     std::uint32_t row, column;
 };
-CLAID_HOST_DEVICE constexpr std::uint32_t tile_count(std::uint32_t tiles_across) {
+constexpr std::uint32_t tile_count(std::uint32_t tiles_across) {
     return tiles_across * (tiles_across + 1) / 2;
 }
-CLAID_HOST_DEVICE inline TilePlace tile_place(std::uint32_t number) {
+__device__ inline TilePlace tile_place(std::uint32_t number) {
     // Integer square root: a float's may be one off.
     std::uint32_t column = 0;
     for (std::uint32_t step = 512; step > 0; step /= 2) {

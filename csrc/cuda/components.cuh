@@ -9,10 +9,9 @@ namespace claid::cuda {
 // Marks the components that are dropped, in their cursors; members never reach it.
 inline constexpr std::uint32_t kDropped = 0x80000000;
 
-template <class Block>
 class Components {
   public:
-    CLAID_DEVICE Components(Block& block, Shared& shared, const Node& node)
+    __device__ Components(Block& block, Shared& shared, const Node& node)
         : block_(block),
           shared_(shared),
           node_(node),
@@ -21,7 +20,7 @@ class Components {
 
     // Adds the components of at least min_patches patches to the work, as children of `record`,
     // and publishes them.
-    CLAID_DEVICE void publish(const Work& work, std::uint32_t record, std::int64_t min_patches) {
+    __device__ void publish(const Work& work, std::uint32_t record, std::int64_t min_patches) {
         mark_clusters();
         join_neighbours();
         count();
@@ -41,7 +40,7 @@ class Components {
 
   private:
     template <class Body>
-    CLAID_DEVICE void for_each_position(const Body& body) {
+    __device__ void for_each_position(const Body& body) {
         block_.for_each_thread([&](int thread) {
             const auto threads = static_cast<std::uint32_t>(block_.threads());
             for (auto t = static_cast<std::uint32_t>(thread); t < node_.size; t += threads) {
@@ -50,7 +49,7 @@ class Components {
         });
     }
 
-    CLAID_DEVICE void mark_clusters() {
+    __device__ void mark_clusters() {
         const Scratch& scratch = node_.scratch;
         block_.for_each_thread([&](int thread) {
             const auto threads = static_cast<std::uint32_t>(block_.threads());
@@ -75,17 +74,17 @@ class Components {
     }
 
     // Inside S, and in the same cluster as p.
-    [[nodiscard]] CLAID_DEVICE bool beside(std::uint32_t p, std::uint32_t neighbour) const {
+    [[nodiscard]] __device__ bool beside(std::uint32_t p, std::uint32_t neighbour) const {
         const Scratch& scratch = node_.scratch;
         return bit(scratch.inside, neighbour) &&
                bit(scratch.ones, neighbour) == bit(scratch.ones, p);
     }
-    [[nodiscard]] CLAID_DEVICE static bool bit(const std::uint32_t* words, std::uint32_t p) {
+    [[nodiscard]] __device__ static bool bit(const std::uint32_t* words, std::uint32_t p) {
         return (words[p / kLinkBits] >> p % kLinkBits & 1) != 0;
     }
 
     // West, north-west, north and north-east; the other four see this patch as theirs.
-    CLAID_DEVICE void join_neighbours() {
+    __device__ void join_neighbours() {
         const std::uint32_t width = node_.image.width();
         for_each_position([&](std::uint32_t, std::uint32_t p) {
             const std::uint32_t x = p % width;
@@ -102,7 +101,7 @@ class Components {
 
     // Parents only ever fall, so what one thread hooks, another never unhooks: where a root got
     // another parent first, that parent is still to be joined.
-    CLAID_DEVICE void join(std::uint32_t p, std::uint32_t q) {
+    __device__ void join(std::uint32_t p, std::uint32_t q) {
         for (;;) {
             p = root_while_joining(p);
             q = root_while_joining(q);
@@ -115,23 +114,23 @@ class Components {
         }
     }
 
-    [[nodiscard]] CLAID_DEVICE std::uint32_t root_while_joining(std::uint32_t p) {
+    [[nodiscard]] __device__ std::uint32_t root_while_joining(std::uint32_t p) {
         for (std::uint32_t up = block_.load(parent_[p]); up != p; up = block_.load(parent_[p]))
             p = up;
         return p;
     }
-    [[nodiscard]] CLAID_DEVICE std::uint32_t root(std::uint32_t p) const {
+    [[nodiscard]] __device__ std::uint32_t root(std::uint32_t p) const {
         while (parent_[p] != p) p = parent_[p];
         return p;
     }
 
-    CLAID_DEVICE void count() {
+    __device__ void count() {
         for_each_position(
             [&](std::uint32_t, std::uint32_t p) { block_.add(cursor_[root(p)], 1U); });
     }
 
     // Room for the records and members of all components that are kept.
-    CLAID_DEVICE void reserve(const Work& work, std::int64_t min_patches) {
+    __device__ void reserve(const Work& work, std::int64_t min_patches) {
         for_each_position([&](std::uint32_t, std::uint32_t p) {
             if (parent_[p] != p || cursor_[p] < min_patches) return;
             block_.add(shared_.component_count, 1U);
@@ -152,8 +151,8 @@ class Components {
         });
     }
 
-    CLAID_DEVICE void write_records(const Work& work, std::uint32_t record,
-                                    std::int64_t min_patches) {
+    __device__ void write_records(const Work& work, std::uint32_t record,
+                                  std::int64_t min_patches) {
         const std::uint32_t first_record = shared_.first_record;
         const std::uint64_t first_member = shared_.first_member;
         block_.for_each_thread([&](int thread) {
@@ -183,7 +182,7 @@ class Components {
     }
 
     // In any order: the block that takes the record sorts them.
-    CLAID_DEVICE void write_members(const Work& work) {
+    __device__ void write_members(const Work& work) {
         std::uint16_t* const members = work.members + shared_.first_member;
         for_each_position([&](std::uint32_t, std::uint32_t p) {
             const std::uint32_t place = block_.add(cursor_[root(p)], 1U);

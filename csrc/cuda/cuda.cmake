@@ -1,7 +1,4 @@
-# The CUDA backend, and the test of its algorithms on the host, which needs no CUDA.
-
-# What must be compiled whether there is CUDA or not.
-set(CLAID_CUDA_PLAIN csrc/cuda/numbering.cpp csrc/cuda/plan.cpp)
+# The CUDA backend, and its tests: on an emulated device, which needs no CUDA, and on a GPU.
 
 set(CLAID_HAS_CUDA OFF)
 if(CLAID_CUDA)
@@ -36,10 +33,12 @@ if(CLAID_HAS_CUDA)
     set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION -std=c++20)
   endif()
   find_package(CUDAToolkit REQUIRED)
-  add_library(claid_cuda STATIC ${CLAID_CUDA_PLAIN}
+  add_library(claid_cuda STATIC
     csrc/cuda/affinity.cu
     csrc/cuda/decompose.cpp
     csrc/cuda/memory.cpp
+    csrc/cuda/numbering.cpp
+    csrc/cuda/plan.cpp
     csrc/cuda/q15.cu
     csrc/cuda/timing.cpp
     csrc/cuda/tree.cu)
@@ -58,11 +57,6 @@ endif()
 
 if(CLAID_CPP_TESTS)
   enable_testing()
-  foreach(part tree steps)
-    add_executable(claid_cuda_${part}_test tests/cpp/test_cuda_${part}.cpp ${CLAID_CUDA_PLAIN})
-    target_link_libraries(claid_cuda_${part}_test PRIVATE claid claid_flags)
-    add_test(NAME cuda_${part}_on_host COMMAND claid_cuda_${part}_test)
-  endforeach()
   if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     add_subdirectory(tests/cpp/emulated_cuda)
   endif()

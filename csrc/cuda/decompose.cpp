@@ -1,6 +1,9 @@
 #include "cuda/decompose.hpp"
 
 #include <algorithm>
+#include <bit>
+#include <cstring>
+#include <limits>
 #include <optional>
 
 #include "claid/affinity.hpp"
@@ -22,6 +25,25 @@ constexpr std::size_t kBudgetShares[] = {4, 16, 64, 0};
 constexpr int kLeastCapability = 75;
 
 std::string mebibytes(std::size_t bytes) { return std::to_string((bytes >> 20) + 1) + " MiB"; }
+
+// What the bits of a feature that is not finite as float32 stand for.
+double value_of(Real type, std::uint64_t bits) {
+    switch (type) {
+        case Real::float16: {
+            constexpr std::uint64_t kFraction = 0x3FF, kSign = 0x8000;
+            if ((bits & kFraction) != 0) return std::numeric_limits<double>::quiet_NaN();
+            const double infinity = std::numeric_limits<double>::infinity();
+            return (bits & kSign) != 0 ? -infinity : infinity;
+        }
+        case Real::bfloat16:
+            return std::bit_cast<float>(static_cast<std::uint32_t>(bits << 16));
+        case Real::float32:
+            return std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+        case Real::float64:
+            return std::bit_cast<double>(bits);
+    }
+    return 0;  // there is no other type
+}
 
 // The tree kernel's blocks at work at once, and whether their scratch fits shared memory.
 struct TreeRoom {
@@ -196,11 +218,7 @@ class Batch {
         copy(totals.data(), tree_at<Totals>(needs_.tree.totals), totals.size());
         wait();
         at_work_ = false;
-        if (counters.not_finite != kAllFinite) {
-            throw NotFiniteError(NotFinitePlace::image(counters.not_finite),
-                                 NotFinitePlace::row(counters.not_finite),
-                                 NotFinitePlace::column(counters.not_finite));
-        }
+        if (counters.not_finite != kAllFinite) throw_not_finite(counters.not_finite);
         if (counters.overflow != 0) return std::nullopt;
         if (timing_ != nullptr) read_times(totals);
         std::vector<Record> records(counters.records);
@@ -209,6 +227,27 @@ class Batch {
         copy(members.data(), tree_at<std::uint16_t>(needs_.tree.members), members.size());
         wait();
         return number_regions(records, members, totals, options_.dominance);
+    }
+
+    [[noreturn]] void throw_not_finite(std::uint64_t place) {
+        const std::size_t image = NotFinitePlace::image(place);
+        const std::size_t row = NotFinitePlace::row(place);
+        const std::size_t column = NotFinitePlace::column(place);
+        const FeatureView& features = batch_[image];
+        const std::int64_t at =
+            features.on_host != 0 ? static_cast<std::int64_t>(row * features.dims + column)
+                                  : static_cast<std::int64_t>(row) * features.row_stride +
+                                        static_cast<std::int64_t>(column) * features.column_stride;
+        const auto size = static_cast<std::int64_t>(size_of(features.type));
+        std::uint64_t bits = 0;  // little-endian, as every host of CUDA is
+        const auto* const from = static_cast<const std::byte*>(features.values) + at * size;
+        if (features.on_host != 0) {
+            std::memcpy(&bits, from, static_cast<std::size_t>(size));
+        } else {
+            copy(reinterpret_cast<std::byte*>(&bits), from, static_cast<std::size_t>(size));
+            wait();
+        }
+        throw NotFiniteError(image, row, column, value_of(features.type, bits));
     }
 
     void read_times(const std::vector<Totals>& totals) const {
@@ -239,13 +278,6 @@ class Batch {
 };
 
 }  // namespace
-
-NotFiniteError::NotFiniteError(std::size_t image, std::size_t row, std::size_t column)
-    : std::invalid_argument("feature [" + std::to_string(row) + ", " + std::to_string(column) +
-                            "] of image " + std::to_string(image) + " is not a finite float32"),
-      image(image),
-      row(row),
-      column(column) {}
 
 Availability availability() {
     int count = 0;

@@ -43,12 +43,6 @@ struct Availability {
 // Whether decompose can run here.
 Availability availability();
 
-// A feature is NaN or infinite as float32.
-struct NotFiniteError : std::invalid_argument {
-    NotFiniteError(std::size_t image, std::size_t row, std::size_t column);
-    std::size_t image, row, column;
-};
-
 // The device's memory is too small for the batch.
 class OutOfMemoryError : public std::bad_alloc {
   public:

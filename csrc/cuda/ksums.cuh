@@ -16,8 +16,7 @@
 namespace claid::cuda {
 
 // Every patch's gain, by D_1 - D_0. Returns N_1 - N_0.
-template <class Block>
-CLAID_DEVICE std::int32_t open_clusters(Block& block, Shared& shared, const Node& node) {
+__device__ inline std::int32_t open_clusters(Block& block, Shared& shared, const Node& node) {
     const Image& image = node.image;
     const Scratch& scratch = node.scratch;
     const auto threads = static_cast<std::uint32_t>(block.threads());
@@ -39,7 +38,7 @@ CLAID_DEVICE std::int32_t open_clusters(Block& block, Shared& shared, const Node
         for (std::uint32_t unit = first; unit < columns * groups; unit += threads) {
             const std::uint32_t column = unit % columns;
             std::int32_t sum[8] = {};
-            CLAID_UNROLL(4)
+#pragma unroll 4
             for (std::uint32_t t = unit / columns; t < node.size; t += groups) {
                 const std::uint64_t row = std::uint64_t{scratch.patches[t]} * image.stride;
                 const Shorts q = reinterpret_cast<const Shorts*>(image.rows + row)[column];
@@ -70,17 +69,16 @@ CLAID_DEVICE std::int32_t open_clusters(Block& block, Shared& shared, const Node
         for (auto t = static_cast<std::uint32_t>(team); t < node.size; t += teams) {
             const std::uint64_t row = std::uint64_t{scratch.patches[t]} * image.stride;
             const auto* q = reinterpret_cast<const Shorts*>(image.rows + row);
-            const std::int64_t sum =
-                block.template team_sum<std::int64_t>(columns, [&](std::uint32_t i) {
-                    const Shorts a = q[i];
-                    const Ints low = difference[2 * i], high = difference[2 * i + 1];
-                    std::int64_t part = 0;
-                    for (int k = 0; k < 4; ++k) {
-                        part += std::int64_t{a.value[k]} * low.value[k] +
-                                std::int64_t{a.value[4 + k]} * high.value[k];
-                    }
-                    return part;
-                });
+            const std::int64_t sum = block.team_sum<std::int64_t>(columns, [&](std::uint32_t i) {
+                const Shorts a = q[i];
+                const Ints low = difference[2 * i], high = difference[2 * i + 1];
+                std::int64_t part = 0;
+                for (int k = 0; k < 4; ++k) {
+                    part += std::int64_t{a.value[k]} * low.value[k] +
+                            std::int64_t{a.value[4 + k]} * high.value[k];
+                }
+                return part;
+            });
             block.once([&] {
                 scratch.gains[t] = std::int64_t{sizes} * scratch.squares[t] + squares - 2 * sum;
             });
@@ -109,8 +107,8 @@ struct Move {
     bool left_one = false;     // cluster 1, else cluster 0
 
     // What it adds to a gain.
-    [[nodiscard]] CLAID_DEVICE std::int64_t change(std::uint32_t other_square,
-                                                   std::int32_t product) const {
+    [[nodiscard]] __device__ std::int64_t change(std::uint32_t other_square,
+                                                 std::int32_t product) const {
         const std::int64_t distance =
             std::int64_t{square + other_square} - 2 * std::int64_t{product};
         const std::int64_t flip = left_one ? -1 : 0;
@@ -118,10 +116,9 @@ struct Move {
     }
 };
 
-template <class Block>
 class KSums {
   public:
-    CLAID_DEVICE KSums(Block& block, Shared& shared, const Node& node, const Options& options)
+    __device__ KSums(Block& block, Shared& shared, const Node& node, const Options& options)
         : block_(block),
           shared_(shared),
           node_(node),
@@ -133,7 +130,7 @@ class KSums {
     }
 
     // One sweep; the number of its moves.
-    CLAID_DEVICE std::uint32_t sweep(VisitingOrder order) {
+    __device__ std::uint32_t sweep(VisitingOrder order) {
         number_visits(order);
         std::uint32_t moves = 0, from_visit = 0;
         Move last;
@@ -153,7 +150,7 @@ class KSums {
     // Positions that a thread looks at in one go: with kBlockThreads, 3072 in a round.
     static constexpr std::uint32_t kAtOnce = 6;
 
-    CLAID_DEVICE void number_visits(VisitingOrder order) {
+    __device__ void number_visits(VisitingOrder order) {
         block_.for_each_thread([&](int thread) {
             const auto threads = static_cast<std::uint32_t>(block_.threads());
             for (auto v = static_cast<std::uint32_t>(thread); v < node_.size; v += threads) {
@@ -175,7 +172,7 @@ class KSums {
     // Brings the last move to the gains, then looks at all visits from from_visit on. The results
     // of three rounds take turns, so that the next round's can be cleared while a slow thread
     // still reads the last one's.
-    CLAID_DEVICE Turn first_mover(std::uint32_t from_visit, const Move& last) {
+    __device__ Turn first_mover(std::uint32_t from_visit, const Move& last) {
         std::uint32_t& earliest = shared_.mover[round_];
         round_ = round_ == 2 ? 0 : round_ + 1;
         std::uint32_t& cleared = shared_.mover[round_];
@@ -190,7 +187,7 @@ class KSums {
                 Position positions[kAtOnce];
                 load(positions, first, last);
                 const std::uint32_t left = node_.size - first;
-                CLAID_UNROLL(8)
+#pragma unroll 8
                 for (std::uint32_t i = 0; i < kAtOnce && i * threads < left; ++i) {
                     if (last.products != nullptr) bring(positions[i], first, i * threads, last);
                     const std::uint32_t turn = positions[i].turn;
@@ -207,8 +204,8 @@ class KSums {
     }
 
     // Products come from far, so all are asked for before anything waits for one.
-    CLAID_DEVICE void load(Position (&positions)[kAtOnce], std::uint32_t first,
-                           const Move& last) const {
+    __device__ void load(Position (&positions)[kAtOnce], std::uint32_t first,
+                         const Move& last) const {
         const auto threads = static_cast<std::uint32_t>(block_.threads());
         const std::uint32_t left = node_.size - first;
         const std::uint16_t* const patches = node_.scratch.patches + first;
@@ -216,17 +213,17 @@ class KSums {
         const std::int32_t* const squares = node_.scratch.squares + first;
         const std::uint32_t* const turns = node_.scratch.turn + first;
         std::uint32_t patch[kAtOnce] = {};
-        CLAID_UNROLL(8)
+#pragma unroll 8
         for (std::uint32_t i = 0; i < kAtOnce; ++i) {
             if (i * threads < left) patch[i] = patches[i * threads];
         }
-        CLAID_UNROLL(8)
+#pragma unroll 8
         for (std::uint32_t i = 0; i < kAtOnce; ++i) {
             if (last.products != nullptr && i * threads < left) {
                 positions[i].product = last.products[patch[i]];
             }
         }
-        CLAID_UNROLL(8)
+#pragma unroll 8
         for (std::uint32_t i = 0; i < kAtOnce; ++i) {
             if (i * threads >= left) break;
             positions[i].gain = gains[i * threads];
@@ -236,8 +233,8 @@ class KSums {
     }
 
     // Of position first + more.
-    CLAID_DEVICE void bring(Position& position, std::uint32_t first, std::uint32_t more,
-                            const Move& last) const {
+    __device__ void bring(Position& position, std::uint32_t first, std::uint32_t more,
+                          const Move& last) const {
         position.gain += last.change(position.square, position.product);
         (node_.scratch.gains + first)[more] = position.gain;
         if (first + more != last.position) return;
@@ -246,8 +243,8 @@ class KSums {
     }
 
     // No branches: the threads of a warp would take both sides of each.
-    [[nodiscard]] CLAID_DEVICE bool wants_to_move(const Position& position,
-                                                  std::uint32_t may_leave) const {
+    [[nodiscard]] __device__ bool wants_to_move(const Position& position,
+                                                std::uint32_t may_leave) const {
         const std::uint32_t cluster = position.turn & 1;
         const std::int64_t gain = cluster == 1 ? position.gain : -position.gain;
         const std::int64_t least = released_ ? position.square : 0;
@@ -267,9 +264,9 @@ struct Effort {
 };
 
 // Sweeps until one makes no move, or options.max_passes.
-template <class Block>
-CLAID_DEVICE Effort k_sums(Block& block, Shared& shared, const Node& node, const Options& options) {
-    KSums<Block> state(block, shared, node, options);
+__device__ inline Effort k_sums(Block& block, Shared& shared, const Node& node,
+                                const Options& options) {
+    KSums state(block, shared, node, options);
     Effort effort{0, 0};
     for (std::int64_t sweep = 0; sweep < options.max_passes; ++sweep) {
         const auto order = VisitingOrder::of(options.seed, node.scratch.patches[0], node.size,

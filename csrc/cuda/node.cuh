@@ -7,6 +7,7 @@
 
 #include "cuda/block.cuh"
 #include "cuda/image.hpp"
+#include "cuda/scratch.hpp"
 
 namespace claid::cuda {
 
@@ -23,26 +24,19 @@ struct Scratch {
     std::uint16_t* patches;  // [padded] ascending
     std::uint16_t* visited;  // [padded] the position that each visit of the sweep comes to
 
-    [[nodiscard]] CLAID_DEVICE std::uint32_t cluster(std::uint32_t t) const { return turn[t] & 1; }
+    [[nodiscard]] __device__ std::uint32_t cluster(std::uint32_t t) const { return turn[t] & 1; }
 
     // The components need no gains any more: both by patch, in their place.
-    [[nodiscard]] CLAID_DEVICE std::uint32_t* parent() const {
+    [[nodiscard]] __device__ std::uint32_t* parent() const {
         return reinterpret_cast<std::uint32_t*>(gains);
     }
-    [[nodiscard]] CLAID_DEVICE std::uint32_t* cursor(std::uint32_t padded) const {
+    [[nodiscard]] __device__ std::uint32_t* cursor(std::uint32_t padded) const {
         return parent() + padded;
     }
 
-    static constexpr std::size_t bytes(std::size_t padded, std::size_t stride, bool products_kept) {
-        const std::size_t row = products_kept ? 0 : padded * sizeof(std::int32_t);
-        return padded * (sizeof(std::int64_t) + sizeof(std::int32_t)) +
-               stride * sizeof(std::int32_t) + row +
-               2 * (padded / kLinkBits) * sizeof(std::uint32_t) +
-               padded * (sizeof(std::uint32_t) + 2 * sizeof(std::uint16_t));
-    }
-
-    // Every array starts at a multiple of 16 bytes, for kTile and kRowStep do.
-    CLAID_DEVICE static Scratch in(std::byte* at, const Image& image) {
+    // In scratch_bytes() of memory; every array starts at a multiple of 16 bytes, for kTile and
+    // kRowStep do.
+    __device__ static Scratch in(std::byte* at, const Image& image) {
         Scratch s;
         s.gains = take<std::int64_t>(at, image.padded);
         s.squares = take<std::int32_t>(at, image.padded);
@@ -58,7 +52,7 @@ struct Scratch {
 
   private:
     template <class T>
-    CLAID_DEVICE static T* take(std::byte*& at, std::size_t count) {
+    __device__ static T* take(std::byte*& at, std::size_t count) {
         T* const array = reinterpret_cast<T*>(at);
         at += count * sizeof(T);
         return array;
@@ -113,8 +107,8 @@ struct DegreeKey {
 
 // Brings the patches of a node, in any order in `members` (null for a root: all), in ascending
 // order, there and in the scratch.
-template <class Block>
-CLAID_DEVICE void gather(Block& block, Shared& shared, const Node& node, std::uint16_t* members) {
+__device__ inline void gather(Block& block, Shared& shared, const Node& node,
+                              std::uint16_t* members) {
     const Image& image = node.image;
     const Scratch& scratch = node.scratch;
     const std::uint32_t threads = static_cast<std::uint32_t>(block.threads());
@@ -154,8 +148,7 @@ CLAID_DEVICE void gather(Block& block, Shared& shared, const Node& node, std::ui
 }
 
 // Eq. 6: deg(i), the links of the patch at position t inside S. For a team.
-template <class Block>
-CLAID_DEVICE std::uint32_t degree(Block& block, const Node& node, std::uint32_t t) {
+__device__ inline std::uint32_t degree(Block& block, const Node& node, std::uint32_t t) {
     constexpr std::uint32_t kQuadBits = 4 * kLinkBits;
     const std::uint16_t* patches = node.scratch.patches;
     const std::uint32_t first = patches[0] / kQuadBits;
@@ -163,16 +156,15 @@ CLAID_DEVICE std::uint32_t degree(Block& block, const Node& node, std::uint32_t 
     const std::uint64_t row = std::uint64_t{patches[t]} * node.image.words();
     const auto* links = reinterpret_cast<const Words*>(node.image.links + row) + first;
     const auto* inside = reinterpret_cast<const Words*>(node.scratch.inside) + first;
-    return block.template team_sum<std::uint32_t>(count, [&](std::uint32_t i) {
+    return block.team_sum<std::uint32_t>(count, [&](std::uint32_t i) {
         const Words a = links[i], b = inside[i];
         return popcount(a.word[0] & b.word[0]) + popcount(a.word[1] & b.word[1]) +
                popcount(a.word[2] & b.word[2]) + popcount(a.word[3] & b.word[3]);
     });
 }
 
-template <class Block>
-CLAID_DEVICE Measures measure(Block& block, Shared& shared, const Node& node,
-                              std::uint16_t* members) {
+__device__ inline Measures measure(Block& block, Shared& shared, const Node& node,
+                                   std::uint16_t* members) {
     const Scratch& scratch = node.scratch;
     const std::uint32_t width = node.image.width();
     gather(block, shared, node, members);

@@ -5,7 +5,7 @@
 #include <limits>
 
 #include "claid/memory.hpp"
-#include "cuda/node.cuh"
+#include "cuda/scratch.hpp"
 
 namespace claid::cuda {
 namespace {
@@ -78,8 +78,8 @@ BatchPlan plan(std::span<const FeatureView> batch, std::size_t budget) {
         GroupPlan& group = out.groups.back();
         group.count += 1;
         group.most_padded = std::max(group.most_padded, image.padded);
-        group.scratch_bytes = std::max(group.scratch_bytes,
-                                       Scratch::bytes(image.padded, image.stride, products_kept));
+        group.scratch_bytes = std::max(
+            group.scratch_bytes, cuda::scratch_bytes(image.padded, image.stride, products_kept));
         used = end;
         out.workspace_bytes = std::max(out.workspace_bytes, end);
         out.images.push_back(image);

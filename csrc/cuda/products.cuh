@@ -7,8 +7,7 @@ namespace claid::cuda {
 
 // q_p . q_s for every patch p of the node, at index p; s is the patch at position t. The row is
 // valid until the next call.
-template <class Block>
-CLAID_DEVICE const std::int32_t* product_row(Block& block, const Node& node, std::uint32_t t) {
+__device__ inline const std::int32_t* product_row(Block& block, const Node& node, std::uint32_t t) {
     const Image& image = node.image;
     const std::uint16_t* patches = node.scratch.patches;
     const std::uint64_t s = patches[t];
@@ -21,7 +20,7 @@ CLAID_DEVICE const std::int32_t* product_row(Block& block, const Node& node, std
             const std::uint64_t p = patches[u];
             const auto* other = reinterpret_cast<const Shorts*>(image.rows + p * image.stride);
             const std::int32_t dot =
-                block.template team_sum<std::int32_t>(image.stride / 8, [&](std::uint32_t i) {
+                block.team_sum<std::int32_t>(image.stride / 8, [&](std::uint32_t i) {
                     const Shorts a = one[i], b = other[i];
                     std::int32_t sum = 0;
                     for (int k = 0; k < 8; ++k) sum += a.value[k] * b.value[k];

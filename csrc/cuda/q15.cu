@@ -1,7 +1,7 @@
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
-#include "cuda/device_block.cuh"
+#include "cuda/block.cuh"
 #include "cuda/kernels.hpp"
 #include "cuda/launch.cuh"
 #include "cuda/q15.cuh"
@@ -45,14 +45,14 @@ __device__ void quantise_row(const Image& image, std::uint64_t image_number, std
     if (!isfinite(squared_norm)) {
         const std::uint64_t column = first_not_finite(load, dims, lane);
         if (column < dims) {
-            DeviceBlock::least(*not_finite, NotFinitePlace::of(image_number, row, column));
+            Block::least(*not_finite, NotFinitePlace::of(image_number, row, column));
         }
     }
     const bool usable = squared_norm > 0.0 && isfinite(squared_norm);
     const double scale = usable ? __ddiv_rn(kQ15One, __dsqrt_rn(squared_norm)) : 0.0;
     std::int16_t* const q = image.rows + std::uint64_t{row} * image.stride;
     std::int32_t square = 0;
-    CLAID_UNROLL(8)
+#pragma unroll 8
     for (std::uint32_t k = lane; k < image.stride; k += kLanes) {
         const double scaled = usable && k < dims ? __dmul_rn(load(k), scale) : 0.0;
         const std::int32_t value = __double2int_rn(scaled);
@@ -102,7 +102,7 @@ __global__ void __launch_bounds__(kQuantiseThreads)
 __global__ void __launch_bounds__(kBlockThreads)
     high_energy_kernel(const Image* images, std::uint32_t first) {
     __shared__ EnergyShared shared;
-    DeviceBlock block;
+    Block block;
     find_high_energy(block, shared, images[first + blockIdx.x]);
 }
 

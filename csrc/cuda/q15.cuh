@@ -16,9 +16,9 @@ struct RowNorms {
 
 // What one lane adds up, in its order: the features lane, lane + 16, lane + 32, ...
 template <class Load>
-CLAID_DEVICE RowNorms lane_norms(const Load& load, std::uint64_t dims, std::uint32_t lane) {
+__device__ RowNorms lane_norms(const Load& load, std::uint64_t dims, std::uint32_t lane) {
     RowNorms sums{0.0, 0.0};
-    CLAID_UNROLL(8)
+#pragma unroll 8
     for (std::uint64_t k = lane; k < dims; k += kLanes) {
         const double x = load(k);
         sums.squared_norm += x * x;
@@ -29,8 +29,8 @@ CLAID_DEVICE RowNorms lane_norms(const Load& load, std::uint64_t dims, std::uint
 
 // The first feature of the lane that is not finite; dims when all are.
 template <class Load>
-CLAID_DEVICE std::uint64_t first_not_finite(const Load& load, std::uint64_t dims,
-                                            std::uint32_t lane) {
+__device__ std::uint64_t first_not_finite(const Load& load, std::uint64_t dims,
+                                          std::uint32_t lane) {
     for (std::uint64_t k = lane; k < dims; k += kLanes) {
         const float x = load(k);
         if (!(x - x == 0.0F)) return k;
@@ -39,21 +39,14 @@ CLAID_DEVICE std::uint64_t first_not_finite(const Load& load, std::uint64_t dims
 }
 
 // Energies are not negative, so that their bits are ordered as they are.
-CLAID_DEVICE inline std::uint32_t bits_of(float energy) {
-#if defined(__CUDACC__)
-    return __float_as_uint(energy);
-#else
-    return std::bit_cast<std::uint32_t>(energy);
-#endif
-}
+__device__ inline std::uint32_t bits_of(float energy) { return __float_as_uint(energy); }
 
 struct EnergyShared {
     std::uint32_t bins[256];
 };
 
 // H: all patches at or above the m-th largest energy, found digit by digit from the top.
-template <class Block>
-CLAID_DEVICE void find_high_energy(Block& block, EnergyShared& shared, const Image& image) {
+__device__ inline void find_high_energy(Block& block, EnergyShared& shared, const Image& image) {
     const auto threads = static_cast<std::uint32_t>(block.threads());
     std::uint32_t threshold = 0, wanted = image.high_count;
     for (std::uint32_t shift = 32; shift > 0;) {

@@ -10,9 +10,8 @@ namespace claid::cuda {
 inline constexpr std::uint64_t kRandomStartKey = std::uint64_t{1} << 32;
 
 // Eq. 7 where all degrees are equal: s- is the patch least similar to s+, ties to the lowest.
-template <class Block>
-CLAID_DEVICE std::uint32_t least_similar(Block& block, Shared& shared, const Node& node,
-                                         std::uint32_t positive) {
+__device__ inline std::uint32_t least_similar(Block& block, Shared& shared, const Node& node,
+                                              std::uint32_t positive) {
     constexpr std::int64_t kOffset = std::int64_t{1} << 31;  // products become unsigned
     const std::int32_t* products = product_row(block, node, positive);
     block.for_each_thread([&](int thread) {
@@ -33,9 +32,8 @@ CLAID_DEVICE std::uint32_t least_similar(Block& block, Shared& shared, const Nod
 }
 
 // Cluster 1 holds what is closer to s+ than to s-.
-template <class Block>
-CLAID_DEVICE void start_by_similarity(Block& block, const Node& node, std::uint32_t positive,
-                                      std::uint32_t negative) {
+__device__ inline void start_by_similarity(Block& block, const Node& node, std::uint32_t positive,
+                                           std::uint32_t negative) {
     const Scratch& scratch = node.scratch;
     const auto threads = static_cast<std::uint32_t>(block.threads());
     const std::int32_t* to_positive = product_row(block, node, positive);
@@ -54,9 +52,8 @@ CLAID_DEVICE void start_by_similarity(Block& block, const Node& node, std::uint3
 }
 
 // The released program's start: cluster 1 holds what is linked to s+ and not to s-.
-template <class Block>
-CLAID_DEVICE void start_by_links(Block& block, const Node& node, std::uint32_t positive,
-                                 std::uint32_t negative) {
+__device__ inline void start_by_links(Block& block, const Node& node, std::uint32_t positive,
+                                      std::uint32_t negative) {
     const Scratch& scratch = node.scratch;
     const std::uint32_t* links = node.image.links;
     const std::uint64_t words = node.image.words();
@@ -74,9 +71,8 @@ CLAID_DEVICE void start_by_links(Block& block, const Node& node, std::uint32_t p
     });
 }
 
-template <class Block>
-CLAID_DEVICE void start_at_random(Block& block, Shared& shared, const Node& node,
-                                  std::uint64_t seed) {
+__device__ inline void start_at_random(Block& block, Shared& shared, const Node& node,
+                                       std::uint64_t seed) {
     const Scratch& scratch = node.scratch;
     const std::uint64_t key = key_of(seed, {scratch.patches[0], node.size, kRandomStartKey});
     block.for_each_thread([&](int thread) {
@@ -100,9 +96,8 @@ CLAID_DEVICE void start_at_random(Block& block, Shared& shared, const Node& node
 }
 
 // The clusters before the first sweep.
-template <class Block>
-CLAID_DEVICE void start(Block& block, Shared& shared, const Node& node, const Options& options,
-                        const Measures& measures) {
+__device__ inline void start(Block& block, Shared& shared, const Node& node, const Options& options,
+                             const Measures& measures) {
     if (options.start == Start::random) {
         start_at_random(block, shared, node, options.seed);
         return;

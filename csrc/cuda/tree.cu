@@ -1,4 +1,4 @@
-#include "cuda/device_block.cuh"
+#include "cuda/block.cuh"
 #include "cuda/kernels.hpp"
 #include "cuda/launch.cuh"
 #include "cuda/tree.cuh"
@@ -37,8 +37,8 @@ __global__ void __launch_bounds__(kBlockThreads)
     __shared__ Shared shared;
     std::byte* const scratch =
         global != nullptr ? global + blockIdx.x * scratch_bytes : dynamic_shared<std::byte>();
-    DeviceBlock block;
-    Grower<DeviceBlock>(block, shared, work, options, scratch).run();
+    Block block;
+    Grower(block, shared, work, options, scratch).run();
 }
 
 }  // namespace

@@ -18,14 +18,13 @@
 
 namespace claid::cuda {
 
-template <class Block>
 class Grower {
   public:
-    CLAID_DEVICE Grower(Block& block, Shared& shared, const Work& work, const Options& options,
-                        std::byte* scratch)
+    __device__ Grower(Block& block, Shared& shared, const Work& work, const Options& options,
+                      std::byte* scratch)
         : block_(block), shared_(shared), work_(work), options_(options), memory_(scratch) {}
 
-    CLAID_DEVICE void run() {
+    __device__ void run() {
         for (;;) {
             block_.for_each_thread([&](int thread) {
                 if (thread == 0) shared_.record = next_record();
@@ -44,7 +43,7 @@ class Grower {
     }
 
   private:
-    CLAID_DEVICE std::uint32_t next_record() {
+    __device__ std::uint32_t next_record() {
         const std::uint32_t record = block_.add(work_.counters->next, 1U);
         for (;; block_.pause()) {
             if (record < work_.record_capacity && block_.acquire(work_.ready[record]) != 0) {
@@ -55,7 +54,7 @@ class Grower {
         }
     }
 
-    CLAID_DEVICE void grow(std::uint32_t number) {
+    __device__ void grow(std::uint32_t number) {
         const Record record = work_.records[number];
         const bool is_root = record.parent == kNoRecord;
         const Image& image = work_.images[record.image];
@@ -72,8 +71,8 @@ class Grower {
         }
     }
 
-    CLAID_DEVICE void bisect(std::uint32_t number, const Node& node, const Measures& measures,
-                             std::uint32_t image) {
+    __device__ void bisect(std::uint32_t number, const Node& node, const Measures& measures,
+                           std::uint32_t image) {
         start(block_, shared_, node, options_, measures);
         const std::uint64_t before = block_.nanoseconds();
         const Effort effort = k_sums(block_, shared_, node, options_);
@@ -86,12 +85,12 @@ class Grower {
             block_.add(totals.products, effort.moves * node.size);
             block_.add(totals.sweep_nanoseconds, block_.nanoseconds() - before);
         });
-        Components<Block>(block_, shared_, node).publish(work_, number, options_.min_patches);
+        Components(block_, shared_, node).publish(work_, number, options_.min_patches);
     }
 
     // Eq. 8 and 9: the share of pairs that are linked, 2 E / (k (k - 1)).
-    [[nodiscard]] CLAID_DEVICE double connectivity_of(const Measures& measures,
-                                                      std::uint32_t size) const {
+    [[nodiscard]] __device__ double connectivity_of(const Measures& measures,
+                                                    std::uint32_t size) const {
         const auto k = static_cast<std::int64_t>(size);
         if (k == 1) return 0.0;
         auto ends = static_cast<std::int64_t>(measures.link_ends);
@@ -99,7 +98,7 @@ class Grower {
         return static_cast<double>(ends) / static_cast<double>(k * (k - 1));
     }
 
-    CLAID_DEVICE void write(std::uint32_t number, const Measures& measures, double connectivity) {
+    __device__ void write(std::uint32_t number, const Measures& measures, double connectivity) {
         Record& record = work_.records[number];
         record.connectivity = connectivity;
         record.dominance = static_cast<double>(measures.high) / static_cast<double>(record.size);

@@ -10,21 +10,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 from claid_ext import errors, reference
 from claid_ext._detect import build_info, detect
+from claid_ext._version import __version__
 from claid_ext.tree import RegionTree
 
 if TYPE_CHECKING:
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detection, Detector
-    from claid_ext.index import InstanceIndex
+    from claid_ext.search import Hit, InstanceIndex, Query
 
 __all__ = [
     "Detection",
     "Detector",
+    "Hit",
     "InstanceIndex",
+    "Query",
     "RegionDescriptor",
     "RegionTree",
     "__version__",
@@ -34,10 +35,13 @@ __all__ = [
     "reference",
 ]
 
+# Name -> the module that has it, imported when it is first asked for.
 _LAZY = {
     "Detection": "detector",
     "Detector": "detector",
-    "InstanceIndex": "index",
+    "Hit": "search",
+    "InstanceIndex": "search",
+    "Query": "search",
     "RegionDescriptor": "descriptors",
 }
 
@@ -46,3 +50,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return getattr(importlib.import_module(f"claid_ext.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'claid_ext' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -20,6 +20,7 @@ __all__ = [
     "check_shapes",
     "check_threads",
     "is_cuda",
+    "not_finite",
 ]
 
 _MAX_PATCHES = 65535  # so that a patch fits uint16, and the exact sums their integer types
@@ -165,10 +166,13 @@ def check_finite(images: Images) -> None:
     for i, X in enumerate(images.features):
         if not np.isfinite(X).all():
             row, column = np.argwhere(~np.isfinite(X))[0].tolist()
-            name = f"features[{i}]" if images.batch else "features"
-            raise ValueError(
-                f"{name} must be finite, got {X[row, column]} at row {row}, column {column}"
-            )
+            raise not_finite(images.batch, i, row, column, float(X[row, column]))
+
+
+def not_finite(batch: bool, image: int, row: int, column: int, value: float) -> ValueError:
+    """Return the error for a number that is NaN or infinite, by its place in the batch."""
+    name = f"features[{image}]" if batch else "features"
+    return ValueError(f"{name} must be finite, got {value} at row {row}, column {column}")
 
 
 def _grids(grid: Any, count: int) -> list[tuple[int, int]]:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from claid_ext import _core
-from claid_ext._arguments import Images, Options, check_images, check_shapes, is_cuda
+from claid_ext._arguments import Images, check_images, check_shapes, is_cuda
 from claid_ext.errors import CudaUnavailableError
 
-__all__ = ["cuda_device", "detect_on_cuda"]
+__all__ = ["cuda_device", "prepare_cuda"]
 
 _LEGACY_STREAM = 1  # in DLPack and in the CUDA runtime alike
 _PER_THREAD_STREAM = 2
-
-
-class _Sources(NamedTuple):
-    """A batch as the compiled core takes it: DLPack capsules and float32 arrays."""
-
-    arrays: list[Any]  # what the capsules are of
-    capsules: list[Any]
-    stream: int
 
 
 def cuda_device(features: Any, device: tuple[str, int] | None, asked: Any) -> int | None:
@@ -42,10 +36,13 @@ def cuda_device(features: Any, device: tuple[str, int] | None, asked: Any) -> in
     return device[1] if device is not None else 0
 
 
-def detect_on_cuda(
-    features: Any, grid: Any, device: int, options: Options
-) -> tuple[Images, list[_core.TreeArrays]]:
-    """Return the checked images and their trees; ValueError where a feature is not finite."""
+def prepare_cuda(
+    features: Any, grid: Any, device: int
+) -> tuple[Images, Callable[..., list[_core.TreeArrays]]]:
+    """Return the checked images, and the call that wants nothing but `options` to run on them.
+
+    The images hold no features where those are on a device.
+    """
     listed = isinstance(features, (list, tuple))
     if listed and any(map(is_cuda, features)):
         arrays, batch = list(features), True
@@ -54,53 +51,42 @@ def detect_on_cuda(
         arrays = [features[i] for i in range(len(features))] if batch else [features]
     else:
         images = check_images(features, grid)
-        sources = _Sources(images.features, list(images.features), _PER_THREAD_STREAM)
-        return images, _run(sources, images.grids, device, options, images.batch)
-    grids = check_shapes(arrays, grid, batch)
-    found = _run(_sources(arrays, grids, device), grids, device, options, batch)
-    return Images([], grids, batch), found
-
-
-def _run(
-    sources: _Sources, grids: list[tuple[int, int]], device: int, options: Options, batch: bool
-) -> list[_core.TreeArrays]:
-    try:
-        return _core.detect_cuda(
-            sources.capsules, grids, device, sources.stream, **options._asdict()
+        return images, partial(
+            _core.detect_cuda,
+            images.features,
+            images.grids,
+            device=device,
+            stream=_PER_THREAD_STREAM,
         )
-    except ValueError as error:
-        if len(error.args) != 4:
-            raise
-        _, image, row, column = error.args
-        name = f"features[{image}]" if batch else "features"
-        value = float(sources.arrays[image][row, column])
-        raise ValueError(
-            f"{name} must be finite, got {value} at row {row}, column {column}"
-        ) from None
+    grids = check_shapes(arrays, grid, batch)
+    sources, stream = _sources(arrays, grids, device)
+    run = partial(_core.detect_cuda, sources, grids, device=device, stream=stream)
+    return Images([], grids, batch), run
 
 
-def _sources(arrays: list[Any], grids: list[tuple[int, int]], device: int) -> _Sources:
-    """Take tensors on CUDA devices by DLPack, ready on the caller's current stream."""
+def _sources(arrays: list[Any], grids: list[tuple[int, int]], device: int) -> tuple[list[Any], int]:
+    """Return DLPack capsules of tensors on CUDA devices, float32 arrays of others, and a stream.
+
+    The tensors are ready on the stream, the caller's current one; their capsules hold them.
+    """
     torch: Any = sys.modules.get("torch")
     by_torch = torch is not None and any(isinstance(array, torch.Tensor) for array in arrays)
     stream = int(torch.cuda.current_stream(device).cuda_stream) if by_torch else _LEGACY_STREAM
-    held, capsules = [], []
+    sources = []
     for i, (array, grid) in enumerate(zip(arrays, grids, strict=True)):
         if not is_cuda(array):
-            held.append(check_images(array, grid).features[0])
-            capsules.append(held[-1])
+            sources.append(check_images(array, grid).features[0])
             continue
         is_tensor = torch is not None and isinstance(array, torch.Tensor)
         if is_tensor:
             array = _as_features(torch, f"features[{i}]", array, device)  # noqa: PLW2901
         elif not hasattr(array, "__dlpack__"):
             raise TypeError(f"features[{i}] is on a CUDA device and must have __dlpack__")
-        held.append(array)
         # torch exports tensors of its current device only.
         with torch.cuda.device(device) if is_tensor else nullcontext():
             # The default stream is 0 to the runtime, and 1 to DLPack.
-            capsules.append(array.__dlpack__(stream=stream or _LEGACY_STREAM))
-    return _Sources(held, capsules, stream)
+            sources.append(array.__dlpack__(stream=stream or _LEGACY_STREAM))
+    return sources, stream
 
 
 def _as_features(torch: Any, name: str, tensor: Any, device: int) -> Any:

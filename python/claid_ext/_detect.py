@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from claid_ext import _core
 from claid_ext._arguments import (
-    Images,
-    Options,
     check_device,
-    check_finite,
     check_images,
     check_options,
     check_threads,
+    not_finite,
 )
-from claid_ext._cuda import cuda_device, detect_on_cuda
+from claid_ext._cuda import cuda_device, prepare_cuda
+from claid_ext._version import __version__
 from claid_ext.tree import RegionTree
 
 __all__ = ["build_info", "detect"]
@@ -90,11 +91,16 @@ def detect(
     )
     workers = check_threads(threads)
     cuda = cuda_device(features, check_device(device), device)
+    run: Callable[..., list[_core.TreeArrays]]
     if cuda is None:
         images = check_images(features, grid)
-        found = _on_cpu(images, workers, options)
+        run = partial(_core.detect, images.features, images.grids, threads=workers)
     else:
-        images, found = detect_on_cuda(features, grid, cuda, options)
+        images, run = prepare_cuda(features, grid, cuda)
+    try:
+        found = run(options=_core.Options(**options._asdict()))
+    except _core.NotFiniteError as error:
+        raise not_finite(images.batch, error.image, error.row, error.column, error.value) from None
     trees = [RegionTree(g, *fields) for g, fields in zip(images.grids, found, strict=True)]
     return trees if images.batch else trees[0]
 
@@ -116,8 +122,6 @@ def build_info() -> dict[str, Any]:
     ------
     ValueError : CLAID_SIMD names a level that is unknown, or not there.
     """
-    from claid_ext import __version__
-
     cuda, reason = _core.cuda_available()
     return {
         "version": __version__,
@@ -127,11 +131,3 @@ def build_info() -> dict[str, Any]:
         "cuda": cuda,
         "cuda_reason": reason,
     }
-
-
-def _on_cpu(images: Images, threads: int, options: Options) -> list[_core.TreeArrays]:
-    try:
-        return _core.detect(images.features, images.grids, threads=threads, **options._asdict())
-    except ValueError:
-        check_finite(images)  # the core sees it while it works; this says which image and number
-        raise

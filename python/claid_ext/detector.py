@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,7 +17,7 @@ from claid_ext import _detect
 from claid_ext._arguments import check_options, check_threads
 from claid_ext._coco import mask_runs
 from claid_ext.errors import UnreadableImageError
-from claid_ext.images import as_image
+from claid_ext.images import Photo, read_photo
 from claid_ext.progress import progress as show_progress
 from claid_ext.tree import RegionTree
 
@@ -216,7 +215,9 @@ class Detector:
         UnreadableImageError : an image file that cannot be read.
         TypeError, ValueError : what is no image, or one too elongated for a grid of 65535 patches.
         """
-        one = isinstance(images, str | os.PathLike | np.ndarray) or not isinstance(images, Sequence)
+        one = isinstance(images, str | os.PathLike | np.ndarray | Photo) or not isinstance(
+            images, Sequence
+        )
         many = [images] if one else images
         found = self.stream(many)
         bar = show_progress(found, len(many), "detecting", disable=None if progress else True)
@@ -263,14 +264,13 @@ class Detector:
                 yield from self._detect_in_order(inputs)
 
     def _read(self, image: Any) -> _Input:
-        upright = as_image(image)
+        photo = read_photo(image)
         try:
-            pixels, covered = self.backbone.preprocess(upright, self.scale)
+            pixels, covered = self.backbone.preprocess(photo.picture, self.scale)
         except ValueError as error:
-            where = f"{image}: " if isinstance(image, str | os.PathLike) else ""
+            where = "" if photo.path is None else f"{photo.path}: "
             raise ValueError(f"{where}{error}") from None
-        path = str(Path(image)) if isinstance(image, str | os.PathLike) else None
-        return _Input(pixels, (upright.height, upright.width), covered, path)
+        return _Input(pixels, photo.size, covered, photo.path)
 
     def _detect_in_order(self, inputs: list[_Input]) -> Iterator[Detection]:
         """Run batches of equal size, and yield the results in the order of `inputs`."""

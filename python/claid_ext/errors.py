@@ -3,6 +3,7 @@
 __all__ = [
     "ClaidError",
     "CudaUnavailableError",
+    "DamagedRecordError",
     "IndexLockedError",
     "IndexMismatchError",
     "InvalidIndexError",
@@ -29,6 +30,10 @@ class WeightsUnavailableError(ClaidError, RuntimeError):
 
 class InvalidIndexError(ClaidError, RuntimeError):
     """A folder is not an instance index, or one of a version or state that cannot be opened."""
+
+
+class DamagedRecordError(ClaidError, ValueError):
+    """Bytes that are no record, one cut short or changed, or of a version not known here."""
 
 
 class IndexMismatchError(ClaidError, ValueError):

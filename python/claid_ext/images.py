@@ -9,17 +9,19 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from claid_ext.errors import UnreadableImageError
 
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["IMAGE_SUFFIXES", "as_image", "find_images", "load_image"]
+__all__ = ["IMAGE_SUFFIXES", "Photo", "as_image", "find_images", "load_image", "read_photo"]
 
 IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
@@ -34,6 +36,39 @@ IMAGE_SUFFIXES = frozenset(
 _filters = threading.Lock()
 
 _ORIENTATION = 0x0112  # EXIF's tag
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An image that has been decoded: everything behind `read_photo` takes it as it is.
+
+    Attributes
+    ----------
+    picture : upright 8-bit RGB; not to be changed.
+    path : the file it came from, None for an image from memory.
+    """
+
+    picture: Image.Image
+    path: str | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return self.picture.height, self.picture.width
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return the pixels, uint8 (height, width, 3) unless another dtype is asked for."""
+        if copy is False:
+            raise ValueError("a Photo's pixels cannot be had without a copy")
+        return np.array(self.picture, dtype)
+
+
+def read_photo(image: Any) -> Photo:
+    """Decode an image once, as `as_image`; a Photo comes back as it is."""
+    if isinstance(image, Photo):
+        return image
+    path = str(Path(image)) if isinstance(image, str | os.PathLike) else None
+    return Photo(as_image(image), path)
 
 
 def load_image(path: str | os.PathLike[str]) -> Image.Image:
@@ -87,18 +122,20 @@ def load_image(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def as_image(image: Any) -> Image.Image:
-    """Return a path, a PIL image or an array as an 8-bit RGB PIL image.
+    """Return a path, a PIL image or an array as an upright 8-bit RGB PIL image.
 
     Parameters
     ----------
-    image : a path; a PIL image of any mode; or a uint8 array (H, W), (H, W, 3) RGB or
-        (H, W, 4) RGBA.
+    image : a path; a PIL image of any mode; a uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA;
+        or a Photo, whose picture is returned as it is.
 
     Raises
     ------
     UnreadableImageError : for a path, as `load_image`.
     TypeError, ValueError : for anything else.
     """
+    if isinstance(image, Photo):
+        return image.picture
     if isinstance(image, str | os.PathLike):
         return load_image(image)
     from PIL import Image

@@ -9,10 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from claid_ext.regions.scales import join_scales
+
 if TYPE_CHECKING:
     from PIL import Image
 
     from claid_ext.detector import Detection
+    from claid_ext.regions import Regions
 
 __all__ = ["PALETTE", "draw_detection"]
 
@@ -46,18 +49,25 @@ _INK = (28, 30, 34)
 _FAINT_INK = (110, 114, 122)
 
 
-def draw_detection(image: Image.Image, detection: Detection, title: str | None = None) -> Any:
+def draw_detection(
+    image: Image.Image,
+    detection: Detection,
+    title: str | None = None,
+    regions: Regions | None = None,
+) -> Any:
     """Draw the regions of one image.
 
-    On the photo, each kept region has an outline along the edges of its patches, set in a little
+    On the photo, each region has an outline along the edges of its patches, set in a little
     further with each level so that nested ones stay apart, and its box. The strip shows the tree
     level by level: kept regions filled in the same colours, dummies in grey.
 
     Parameters
     ----------
     image : the photo, RGB, of size detection.image_size.
-    detection : its regions.
+    detection : its tree.
     title : a line above the photo; None for the file's name.
+    regions : what to draw on the photo, such as what an index keeps of several scales; None for the
+        kept regions of the tree.
 
     Returns
     -------
@@ -76,7 +86,11 @@ def draw_detection(image: Image.Image, detection: Detection, title: str | None =
         )
     tree = detection.tree
     colours = _colours(detection)
-    photo = _draw_photo(image, detection, colours)
+    if regions is None:
+        regions = join_scales([detection], [1], whole=False)
+        photo = _draw_photo(image, regions, colours[tree.kept])
+    else:
+        photo = _draw_photo(image, regions, _unlike_colours(regions.boxes))
     height, width = photo.shape[:2]
     levels = range(1, int(tree.level.max(initial=0)) + 1)
     places, extent = _strip_places(len(levels), width, height)
@@ -88,7 +102,7 @@ def draw_detection(image: Image.Image, detection: Detection, title: str | None =
     pen = ImageDraw.Draw(page)
     name = title if title is not None else Path(detection.path or "image").name
     dummies = _counted(int(tree.dummy.sum()), "dummy", "dummies")
-    found = f"{_counted(len(tree.kept), 'region')} kept, {dummies}"
+    found = f"{_counted(len(regions), 'region')} kept, {dummies}"
     _write_title(pen, (_MARGIN, _MARGIN - 8), page.width - 2 * _MARGIN, name, found)
     labels = [f"level {n}: {_counted(int(np.sum(tree.level == n)), 'region')}" for n in levels]
     label_size = _fitting_size(labels, places)
@@ -100,41 +114,47 @@ def draw_detection(image: Image.Image, detection: Detection, title: str | None =
 
 
 def _colours(detection: Detection) -> Canvas:
-    """Choose a colour for each region, (R, 3): unlike those of the regions it touches or is in."""
+    """Choose a colour for each region of a tree, (R, 3); dummies are grey."""
     tree = detection.tree
-    chosen = np.zeros(len(tree), np.intp)
-    used = np.zeros(len(PALETTE))
-    earlier: list[int] = []
-    for i in tree.kept.tolist():
-        x0, y0, x1, y1 = tree.boxes[i]
-        boxes = tree.boxes[earlier]
-        near = (boxes[:, 0] <= x1) & (boxes[:, 2] >= x0) & (boxes[:, 1] <= y1) & (boxes[:, 3] >= y0)
-        clashes = np.bincount(chosen[earlier][near], minlength=len(PALETTE))
-        chosen[i] = np.argmin(clashes + used / (1 + used.sum()))
-        used[chosen[i]] += 1
-        earlier.append(i)
-    colours: Canvas = PALETTE[chosen]
-    colours[tree.dummy] = _DUMMY
+    colours = np.tile(_DUMMY, (len(tree), 1))
+    colours[tree.kept] = _unlike_colours(tree.boxes[tree.kept])
     return colours
 
 
-def _draw_photo(image: Image.Image, detection: Detection, colours: Canvas) -> Canvas:
-    """Draw the photo with outlines and boxes of the kept regions, float32 (h, w, 3)."""
+def _unlike_colours(boxes: NDArray[Any]) -> Canvas:
+    """Choose a colour for each box, (n, 3): unlike those of the boxes it touches or is in."""
+    chosen = np.zeros(len(boxes), np.intp)
+    used = np.zeros(len(PALETTE))
+    for i, (x0, y0, x1, y1) in enumerate(boxes):
+        earlier = boxes[:i]
+        across = (earlier[:, 0] <= x1) & (earlier[:, 2] >= x0)
+        near = across & (earlier[:, 1] <= y1) & (earlier[:, 3] >= y0)
+        clashes = np.bincount(chosen[:i][near], minlength=len(PALETTE))
+        chosen[i] = np.argmin(clashes + used / (1 + used.sum()))
+        used[chosen[i]] += 1
+    colours: Canvas = PALETTE[chosen]
+    return colours
+
+
+def _draw_photo(image: Image.Image, regions: Regions, colours: Canvas) -> Canvas:
+    """Draw the photo with the regions' outlines, where they have masks, and boxes; (h, w, 3)."""
     scale = min(_PHOTO[0] / image.width, _PHOTO[1] / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     photo = _resized(image, size)
     grey = photo.mean(axis=2, keepdims=True)
     canvas: Canvas = _BRIGHTNESS * (grey + _SATURATION * (photo - grey))
-    boxes = detection.boxes * np.tile([size[0] / image.width, size[1] / image.height], 2)
-    edges = _edges(detection, size)
+    boxes = regions.boxes * np.tile([size[0] / image.width, size[1] / image.height], 2)
+    for box, colour in zip(boxes, colours, strict=True):
+        _draw_box(canvas, box, colour)
+    if regions.masks is None or regions.covered is None:
+        return canvas
+    edges = _edges(regions.masks.shape[1:], regions.covered, regions.image_size, size)
     deepest = 0.3 * min(np.diff(edges[0]).min(), np.diff(edges[1]).min())
-    for i in detection.kept.tolist():
-        _draw_box(canvas, boxes[i], colours[i])
-    for i in detection.kept.tolist():
-        mask = _pixels(detection.masks(i), edges, canvas.shape[:2])
-        inset = int(min((detection.tree.level[i] - 1) * (_OUTLINE + 1), deepest))
+    for region, level, colour in zip(regions.masks, regions.level, colours, strict=True):
+        mask = _pixels(region, edges, canvas.shape[:2])
+        inset = int(min(max(0, level - 1) * (_OUTLINE + 1), deepest))
         rim = _eroded(mask, inset) & ~_eroded(mask, inset + _OUTLINE)
-        canvas[rim] = colours[i]
+        canvas[rim] = colour
     return canvas
 
 
@@ -144,7 +164,7 @@ def _draw_level(
     """Draw the photo dimmed, with the regions of one level filled."""
     photo = _resized(image, size)
     canvas: Canvas = photo.mean(axis=2, keepdims=True) * _DIMMED + np.zeros(3, np.float32)
-    edges = _edges(detection, size)
+    edges = _edges(detection.tree.grid, detection.covered, detection.image_size, size)
     for i in np.flatnonzero(detection.tree.level == level).tolist():
         mask = _pixels(detection.masks(i), edges, canvas.shape[:2])
         opacity = _FILLED if not detection.tree.dummy[i] else _DIMMED
@@ -162,11 +182,16 @@ def _draw_box(canvas: Canvas, box: NDArray[np.float64], colour: Canvas) -> None:
     canvas[frame] = canvas[frame] * (1 - _BOX_OPACITY) + colour * _BOX_OPACITY
 
 
-def _edges(detection: Detection, size: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _edges(
+    grid: tuple[int, ...],
+    covered: tuple[float, float],
+    image_size: tuple[int, int],
+    size: tuple[int, int],
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return where the rows and columns of patches begin and end, in pixels of a canvas."""
-    rows, columns = detection.tree.grid
-    height = size[1] * detection.covered[0] / detection.image_size[0]
-    width = size[0] * detection.covered[1] / detection.image_size[1]
+    rows, columns = grid
+    height = size[1] * covered[0] / image_size[0]
+    width = size[0] * covered[1] / image_size[1]
     return (
         np.rint(np.linspace(0, height, rows + 1)).astype(int),
         np.rint(np.linspace(0, width, columns + 1)).astype(int),

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,11 +22,12 @@ def claid_bench(*arguments):
 @pytest.fixture(scope="module")
 def weights():
     """The offline backbone's presence, without which these tests skip."""
+    from claid_ext.backbones import BACKBONES
     from claid_ext.errors import WeightsUnavailableError
-    from claid_ext.offline import focus_vits14_state_dict
+    from claid_ext.weights import read_checkpoint
 
     try:
-        focus_vits14_state_dict()
+        read_checkpoint(BACKBONES["focus_vits14"].package.find())
     except (WeightsUnavailableError, ImportError) as error:
         pytest.skip(f"no offline weights: {error}")
 
@@ -92,6 +94,29 @@ def test_kept_features_are_of_this_photo_alone(folder, tmp_path, monkeypatch):
             photo_features([asked[0]], asked[1], keep=folder / "kept")
 
 
+def test_unreadable_photos_are_left_out_and_listed(folder, tmp_path, capsys):
+    photos = tmp_path / "photos"
+    shutil.copytree(folder, photos, ignore=shutil.ignore_patterns("kept"))
+    (photos / "broken.png").write_bytes(b"no image")
+    (photos / "0.png").write_bytes(b"")
+    arguments = ["--methods", "cpu", "--keep-features", tmp_path / "kept", "-o", tmp_path / "out"]
+    missing = photos / "missing"
+    assert claid_bench("table4", photos, missing, *arguments, "--rounds", 1) == 1
+    table, errors = capsys.readouterr()
+    assert table.startswith("1 photos, focus_vits14")
+    assert [line.partition(": ")[0] for line in errors.splitlines() if "photos/" in line] == [
+        str(missing), str(photos / "0.png"), str(photos / "broken.png"),
+    ]  # fmt: skip
+    assert claid_bench("recall", photos, *arguments) == 1
+    assert f"{photos / '0.png'}: the file is empty" in capsys.readouterr().err
+    result = json.loads((tmp_path / "out" / "recall.json").read_text())
+    curve = result["results"]["CLAID (C++)"]["own"]
+    assert (curve["images"], curve["objects"]) == (1, 1)
+    (photos / "1.png").unlink()
+    with pytest.raises(ValueError, match=r"0\.png: the file is empty; .*broken"):
+        claid_bench("table4", photos, *arguments)
+
+
 def test_ablation_and_scale(folder, tmp_path, monkeypatch):
     monkeypatch.setattr("claid_ext.benchmarks.scale.FIXED_PATCHES", 100)
     kept = ["--keep-features", folder / "kept"]
@@ -104,7 +129,7 @@ def test_ablation_and_scale(folder, tmp_path, monkeypatch):
 
 
 def test_wrong_names_are_errors(folder, tmp_path):
-    with pytest.raises(ValueError, match="--studies must be of init"):
+    with pytest.raises(ValueError, match="--studies must be one or more of init"):
         claid_bench("ablation", folder, "--studies", "colour", "-o", tmp_path)
     with pytest.raises(ValueError, match="--tau and --min-patches are needed"):
         claid_bench("table4", folder, "--backbone", "resnet18", "-o", tmp_path)

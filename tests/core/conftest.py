@@ -1,12 +1,22 @@
-"""Made features: as real ones look, and as they never should."""
+"""Made features, as real ones look and as they never should, and photos to search for boxes."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
+from claid_ext.index.box_search import (
+    BoxSearchOptions,
+    CellMap,
+    PhotoMap,
+    QueryTemplates,
+    box_search,
+)
+from claid_ext.reference import box_search as reference
 from numpy.typing import NDArray
 
 Features = NDArray[np.float32]
@@ -138,3 +148,113 @@ def make_features() -> Callable[..., Features]:
         return KINDS[kind](np.random.default_rng(seed), height, width, channels)
 
     return make
+
+
+def unit(values: Any) -> Any:
+    length = np.linalg.norm(values, axis=-1, keepdims=True)
+    return (values / np.where(length > 0, length, 1)).astype(np.float32)
+
+
+def random_codebooks(rng: np.random.Generator) -> tuple[Any, Any]:
+    """Cells decoded from these are of length 1: 16 subspaces of length 1/4."""
+    return unit(rng.normal(size=(16, 256, 4))) / 4, unit(rng.normal(size=(16, 256, 4))) / 4
+
+
+class BoxCase:
+    """A photo with an object of alike cells, and a query for it."""
+
+    def __init__(
+        self,
+        seed: int,
+        height: int,
+        width: int,
+        *,
+        kind: str = "codes",
+        dims: tuple[int, int] = (64, 64),
+        templates: int = 4,
+        cells: int = 30,
+        regions: int = 6,
+        over: tuple[float, float] = (-3.0, -5.0),
+    ) -> None:
+        rng = np.random.default_rng(seed)
+        self._wanted: dict[BoxSearchOptions, reference.Result] = {}
+        self.codebooks = random_codebooks(rng) if kind == "codes" else None
+        size = (max(width * 16 + over[0], 9.0), max(height * 16 + over[1], 9.0))
+        shapes = (height, width), (math.ceil(size[1] / 32), math.ceil(size[0] / 32))
+        box = np.sort(rng.uniform(0, 1, (2, 2)), axis=0).ravel()
+        directions = [unit(rng.normal(size=d)) for d in dims]
+        maps = []
+        for layer, (shape, direction) in enumerate(zip(shapes, directions, strict=True)):
+            cells_of = self._cells(rng, shape, dims[layer], kind)
+            y0, y1 = int(box[1] * shape[0]), int(box[3] * shape[0]) + 1
+            x0, x1 = int(box[0] * shape[1]), int(box[2] * shape[1]) + 1
+            if kind == "codes":
+                cells_of[y0:y1, x0:x1, :12] = cells_of[y0, x0, :12]
+            elif kind != "zeros":
+                mixed = unit(cells_of[y0:y1, x0:x1].astype(np.float32) * 0.5 + direction)
+                cells_of[y0:y1, x0:x1] = mixed
+            side = 16.0 * 2**layer
+            maps.append(CellMap(cells_of, (side, side)))
+        corners = np.sort(rng.uniform(0, 1, (regions, 2, 2)), axis=1) * (np.array(size) - 2)
+        stored = corners.reshape(-1, 4).astype(np.float32)
+        stored[:, 2:] += 1
+        self.photo = PhotoMap(maps[0], maps[1], size, stored)
+        seen = [
+            reference.decode(m, None if self.codebooks is None else self.codebooks[i])
+            for i, m in enumerate(maps)
+        ]
+        at = [(int(box[1] * s.shape[0]), int(box[0] * s.shape[1])) for s in seen]
+        self.query = QueryTemplates(
+            unit(seen[0][at[0]] + 0.1 * rng.normal(size=(templates, 9, dims[0]))),
+            unit(seen[1][at[1]] + 0.1 * rng.normal(size=(templates, dims[1]))),
+            np.array([70, 24, 48, 96, 192, 272], np.float32)[:templates],
+            unit(seen[0][at[0]] + 0.3 * rng.normal(size=(cells, dims[0]))),
+            aspect=float(np.exp(rng.uniform(-1, 1))),
+        )
+
+    @staticmethod
+    def _cells(rng: np.random.Generator, shape: tuple[int, int], dims: int, kind: str) -> Any:
+        if kind == "codes":
+            return rng.integers(0, 256, (*shape, 16), dtype=np.uint8)
+        if kind == "zeros":
+            return np.zeros((*shape, dims), np.float32)
+        if kind == "constant":
+            return np.broadcast_to(unit(rng.normal(size=dims)), (*shape, dims)).copy()
+        values = unit(rng.normal(size=(*shape, dims)))
+        return values.astype(np.float16) if kind == "float16" else values
+
+    def search(self, **changes: Any) -> Any:
+        options = changes.pop("options", BoxSearchOptions())
+        return box_search(
+            [self.photo],
+            self.query,
+            codebooks=self.codebooks,
+            options=options,
+            return_boxes=True,
+            threads=1,
+            **changes,
+        )[0]
+
+    def wanted(self, options: BoxSearchOptions) -> reference.Result:
+        """What the reference finds; made once for all levels."""
+        if options not in self._wanted:
+            self._wanted[options] = reference.box_search(
+                self.photo, self.query, codebooks=self.codebooks, options=options
+            )
+        return self._wanted[options]
+
+
+@cache
+def _case(arguments: tuple[Any, ...], named: tuple[tuple[str, Any], ...]) -> BoxCase:
+    return BoxCase(*arguments, **dict(named))
+
+
+def box_case_of(*arguments: Any, **named: Any) -> BoxCase:
+    """One `BoxCase` for the same arguments, whatever the level."""
+    return _case(arguments, tuple(sorted(named.items())))
+
+
+@pytest.fixture(scope="session")
+def box_case() -> Callable[..., BoxCase]:
+    """Make a photo and a query for the search for boxes, the same object for the same arguments."""
+    return box_case_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import subprocess
@@ -14,6 +15,7 @@ import claid_ext
 import numpy as np
 import pytest
 from claid_ext import RegionTree, _core, build_info, reference
+from claid_ext._arguments import check_options
 from claid_ext.errors import CudaUnavailableError
 
 GRID = (12, 15)
@@ -28,6 +30,14 @@ def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
 @pytest.fixture(scope="module", name="X")
 def features(make_features: Callable[..., Any]) -> Any:
     return make_features("blobs", 8, *GRID, 20)
+
+
+@pytest.fixture
+def core_options() -> dict[str, Any]:
+    """The options under the core's own names, each with a value of its type."""
+    defaults = inspect.signature(claid_ext.detect).parameters
+    taken = {name: defaults[name].default for name in inspect.signature(check_options).parameters}
+    return check_options(**taken)._asdict()
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +59,47 @@ def test_not_finite(run: Callable[..., Any], X: Any, value: float, name: str) ->
         run(bad, GRID)
     with pytest.raises(ValueError, match=rf"features\[2\] .* {name} at row 37, column 11"):
         run([X, X, bad, bad], GRID)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_the_first_number_that_is_not_finite_is_named(threads: int) -> None:
+    """In reading order, whatever thread comes to one first."""
+    X = np.ones((60 * 90, 130), np.float32)
+    X[100:, 5] = np.nan
+    X[63, 7] = np.inf
+    X[63, 9] = np.nan
+    fine = np.ones((60 * 90, 130), np.float32)
+    for _ in range(5):
+        with pytest.raises(ValueError, match=r"features must be .*got inf at row 63, column 7$"):
+            claid_ext.detect(X, (60, 90), threads=threads)
+        with pytest.raises(ValueError, match=r"features\[1\] .* got inf at row 63, column 7$"):
+            claid_ext.detect([fine[:90], X, X], [(1, 90), (60, 90), (60, 90)], threads=threads)
+
+
+def test_the_core_says_where_a_number_is_not_finite(core_options: dict[str, Any]) -> None:
+    X = np.ones((6, 4), np.float32)
+    bad = X.copy()
+    bad[3, 2] = -np.inf
+    with pytest.raises(_core.NotFiniteError) as raised:
+        _core.detect([X, bad], [(2, 3)] * 2, _core.Options(**core_options), threads=1)
+    error = raised.value
+    assert (error.image, error.row, error.column, error.value) == (1, 3, 2, -np.inf)
+    assert isinstance(error, ValueError)
+
+
+def test_the_core_takes_each_option_by_its_name_and_no_other(core_options: dict[str, Any]) -> None:
+    X = np.ones((6, 4), np.float32)
+    options = _core.Options(**core_options)
+    with pytest.raises(TypeError, match="bogus=3"):
+        _core.detect([X], [(2, 3)], options, threads=1, bogus=3)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="bogus=3"):
+        _core.Options(**core_options, bogus=3)
+    for name in core_options:
+        rest = {key: value for key, value in core_options.items() if key != name}
+        with pytest.raises(TypeError, match=f"{name}: "):
+            _core.Options(**rest)
+    with pytest.raises(TypeError, match="tau: "):
+        _core.Options(**{**core_options, "tau": "0.2"})
 
 
 def test_too_large_for_float32(run: Callable[..., Any], X: Any) -> None:

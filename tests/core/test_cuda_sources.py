@@ -80,33 +80,34 @@ def torch(monkeypatch: pytest.MonkeyPatch) -> Torch:
 
 
 def test_default_stream_is_one_to_dlpack_and_zero_to_the_runtime(torch: Torch) -> None:
-    sources = _cuda._sources([Tensor(torch, 0)], [(2, 3)], 0)
-    assert sources.capsules == [(0, "float32", 1)]
-    assert sources.stream == 0
+    sources, stream = _cuda._sources([Tensor(torch, 0)], [(2, 3)], 0)
+    assert sources == [(0, "float32", 1)]
+    assert stream == 0
 
 
 def test_tensors_of_a_device_that_is_not_current(torch: Torch) -> None:
-    sources = _cuda._sources([Tensor(torch, 1), Tensor(torch, 1, "float16")], [(2, 3)] * 2, 1)
-    assert sources.capsules == [(1, "float32", 4711), (1, "float16", 4711)]
-    assert sources.stream == 4711
+    sources, stream = _cuda._sources(
+        [Tensor(torch, 1), Tensor(torch, 1, "float16")], [(2, 3)] * 2, 1
+    )
+    assert sources == [(1, "float32", 4711), (1, "float16", 4711)]
+    assert stream == 4711
     assert torch.current == 0
 
 
 def test_other_devices_and_types_are_brought_over(torch: Torch) -> None:
     tensors = [Tensor(torch, 0), Tensor(torch, 1, "int32")]
-    sources = _cuda._sources(tensors, [(2, 3)] * 2, 1)
-    assert sources.capsules == [(1, "float32", 4711)] * 2
-    assert [array.device for array in sources.arrays] == [1, 1]  # held while they are read
+    sources, _ = _cuda._sources(tensors, [(2, 3)] * 2, 1)
+    assert sources == [(1, "float32", 4711)] * 2
     with pytest.raises(TypeError, match="features\\[0\\] must be a dense tensor of real numbers"):
         _cuda._sources([Tensor(torch, 0, "complex64")], [(2, 3)], 0)
 
 
 def test_arrays_of_the_host_beside_tensors(torch: Torch) -> None:
     array = np.arange(24, dtype=np.float64).reshape(6, 4)
-    sources = _cuda._sources([array, Tensor(torch, 1)], [(2, 3)] * 2, 1)
-    assert sources.capsules[0].dtype == np.float32
-    np.testing.assert_array_equal(sources.capsules[0], array)
-    assert sources.capsules[1] == (1, "float32", 4711)
+    sources, _ = _cuda._sources([array, Tensor(torch, 1)], [(2, 3)] * 2, 1)
+    assert sources[0].dtype == np.float32
+    np.testing.assert_array_equal(sources[0], array)
+    assert sources[1] == (1, "float32", 4711)
 
 
 def test_arrays_of_other_libraries_come_on_the_legacy_stream(torch: Torch) -> None:
@@ -119,5 +120,5 @@ def test_arrays_of_other_libraries_come_on_the_legacy_stream(torch: Torch) -> No
         def __dlpack__(self, *, stream: int) -> Any:
             return stream
 
-    sources = _cuda._sources([Array()], [(2, 3)], 1)
-    assert (sources.capsules, sources.stream) == ([1], 1)
+    sources, stream = _cuda._sources([Array()], [(2, 3)], 1)
+    assert (sources, stream) == ([1], 1)

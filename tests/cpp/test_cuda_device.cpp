@@ -69,7 +69,7 @@ void test_large_and_not_finite() {
     bool thrown = false;
     try {
         cuda::decompose({&view, 1}, {}, {});
-    } catch (const cuda::NotFiniteError& error) {
+    } catch (const NotFiniteError& error) {
         thrown = error.image == 0 && error.row == 1000 && error.column == 5;
     }
     CHECK(thrown);

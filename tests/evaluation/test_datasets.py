@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from claid_ext.evaluation import Query, SearchSet, load_search
+from claid_ext.evaluation import SearchQuery, SearchSet, load_search
 
 INSTRE = {
     "imlist": ["INSTRE-S1/01a/001.jpg", "INSTRE-S1/01a/002.jpg", "INSTRE-M/01/001.jpg"],
@@ -122,7 +122,7 @@ def test_holidays(tmp_path: Path, make_files) -> None:
     with pytest.raises(ValueError, match=r"group 1002 has no query 100200.jpg"):
         load_search("holidays", tmp_path)
     make_files(tmp_path / "jpg", "cat.jpg")
-    with pytest.raises(ValueError, match=r"wanted pictures named like 100000.jpg, got cat"):
+    with pytest.raises(ValueError, match=r"wanted images named like 100000.jpg, got cat"):
         load_search("holidays", tmp_path)
 
 
@@ -162,7 +162,7 @@ def test_paris_has_folders_and_no_prefix(tmp_path: Path, make_files) -> None:
 
 def test_oxford_wrong_layouts(oxford: Path) -> None:
     (oxford / "gt/all_souls_1_ok.txt").write_text("nowhere_000001\n")
-    with pytest.raises(ValueError, match="no picture nowhere_000001 in the database"):
+    with pytest.raises(ValueError, match="no image nowhere_000001 in the database"):
         load_search("oxford5k", oxford)
     (oxford / "gt/all_souls_1_ok.txt").unlink()
     with pytest.raises(FileNotFoundError, match=r"all_souls_1_ok.txt: no such file"):
@@ -282,11 +282,11 @@ def test_folder_wrong_layouts(folder: Path, write_json) -> None:
 
 
 def test_sets_check_their_numbers(tmp_path: Path) -> None:
-    query = Query("x", tmp_path / "q.jpg", None, np.array([5]))
+    query = SearchQuery("x", tmp_path / "q.jpg", None, np.array([5]))
     with pytest.raises(ValueError, match="set: query x: positives names image 5 of 1"):
         SearchSet("set", (tmp_path / "a.jpg",), (query,))
     with pytest.raises(ValueError, match="both a positive and junk"):
-        Query("x", tmp_path / "q.jpg", None, np.array([0]), np.array([0]))
+        SearchQuery("x", tmp_path / "q.jpg", None, np.array([0]), np.array([0]))
     with pytest.raises(ValueError, match="in the database twice"):
         SearchSet("set", (tmp_path / "a.jpg",) * 2, ())
 

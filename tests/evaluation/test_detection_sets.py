@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from claid_ext.evaluation import DetectionSet, load_detection
-from claid_ext.evaluation.datasets.coco import decode_segmentation
+from claid_ext.evaluation.datasets.masks import decode_segmentation
 
 
 def check_detection(found: DetectionSet, picture: Path) -> None:
@@ -62,7 +62,7 @@ def test_coco_wrong_layouts(tmp_path: Path, write_json) -> None:
         load_detection(file)
     images = [{"id": 1, "file_name": "1.jpg", "height": 4, "width": 5}]
     write_json(file, {"images": images, "annotations": []})
-    with pytest.raises(FileNotFoundError, match=r"the picture 1.jpg is in none of"):
+    with pytest.raises(FileNotFoundError, match=r"the image 1.jpg is in none of"):
         load_detection(file)
 
 

@@ -17,11 +17,11 @@ Image = pytest.importorskip("PIL.Image")
 from claid_ext.cli import eval as command  # noqa: E402
 from claid_ext.errors import WeightsUnavailableError  # noqa: E402
 from claid_ext.evaluation import load_search, tables  # noqa: E402
-from claid_ext.evaluation.measuring import KeepDummies, Measurer  # noqa: E402
-from claid_ext.evaluation.ranking import count_vectors, rank_everything  # noqa: E402
+from claid_ext.evaluation.measuring import Measurer  # noqa: E402
+from claid_ext.evaluation.ranking import rank_set  # noqa: E402
 from claid_ext.evaluation.setup import Setup  # noqa: E402
-from claid_ext.index import InstanceIndex, Query  # noqa: E402
-from claid_ext.offline import package_file  # noqa: E402
+from claid_ext.search import InstanceIndex, Query  # noqa: E402
+from claid_ext.weights import package_file  # noqa: E402
 
 SIZE = (112, 140)
 OFFLINE = Setup(backbone="focus_vits14", descriptor="efficientnet_lite0", pooling="mask")
@@ -84,14 +84,15 @@ def test_a_measurement_is_what_the_index_answers(
     result = measure(found, setup)
     folder = measure.work / setup.folder_name(found.name)
     assert result.images == 6
-    assert result.features == count_vectors(folder)
+    with InstanceIndex.open(folder) as index:
+        assert result.features == index.regions_count
     assert result.unreadable == 0
     assert set(result.milliseconds) == {"read", "regions", "describe", "query", "search"}
     assert all(time > 0 for time in result.milliseconds.values())
     with InstanceIndex.open(folder) as index:
         queries = [Query(query.image, query.boxes) for query in found.queries]
         answers = index.search(queries, k=len(found.images))
-        rankings = list(rank_everything(folder, index.describe(queries), found.images))
+        rankings = list(rank_set(index, index.describe(queries), found.images))
     for hits, ranking in zip(answers, rankings, strict=True):
         assert [str(found.images[number]) for number in ranking.images] == [h.image for h in hits]
         np.testing.assert_allclose(ranking.boxes, [hit.box for hit in hits])
@@ -128,9 +129,6 @@ def test_dummies_in(pictures: Path, measure: Measurer) -> None:
     detector, _ = measure._load(setup)
     trees = [found.tree for found in detector([str(path) for path in found.images])]
     assert with_all.features == sum(len(tree) for tree in trees) > without.features
-    kept = KeepDummies(detector)(str(found.images[0]))[0]
-    assert len(kept.kept) == len(trees[0])
-    assert replace(kept.tree, dummy=trees[0].dummy) == trees[0], "nothing else is changed"
 
 
 def test_networks_are_kept_while_they_are_the_same(measure: Measurer) -> None:
@@ -142,6 +140,10 @@ def test_networks_are_kept_while_they_are_the_same(measure: Measurer) -> None:
     assert other is not detector
     assert still is descriptor
     assert measure._load(OFFLINE.but(regions="full"))[0] is None
+
+
+def test_batch_size_reaches_the_detector(measure: Measurer) -> None:
+    assert measure._load(OFFLINE.but(batch_size=3))[0].batch_size == 3
 
 
 def test_tokens_describe_too(pictures: Path, measure: Measurer) -> None:
@@ -160,7 +162,7 @@ def test_an_unreadable_picture_is_counted(pictures: Path, tmp_path: Path) -> Non
     result = Measurer(tmp_path / "work", show_progress=False)(more, setup)
     assert (result.images, result.unreadable) == (6, 1)
     table = tables.search_table(pictures, [setup], lambda *_: result, ["things"])
-    assert any("1 images could not be read" in note for note in table.notes)
+    assert any("1 image could not be read" in note for note in table.notes)
 
 
 def claid_eval(*words: str | Path) -> int:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from claid_ext.evaluation import Query, SearchSet
+from claid_ext.evaluation import SearchQuery, SearchSet
 from claid_ext.evaluation.scoring import Ranking, score
 
 IMAGES = tuple(Path(f"{name}.jpg") for name in "abcd")
 TRUTH = np.array([[0.0, 0, 10, 10]])
 
 
-def query(name: str, positives: list[int], junk: list[int], places: bool = True) -> Query:
-    return Query(
+def query(name: str, positives: list[int], junk: list[int], places: bool = True) -> SearchQuery:
+    return SearchQuery(
         name,
         Path(f"{name}.jpg"),
         None,
@@ -43,6 +43,12 @@ def test_by_hand() -> None:
     assert scores.localised == pytest.approx(((1 / 3) / 2 + 1 / 2) / 2)
     assert scores.mean_iou == pytest.approx(((0.4 + 0.8) / 2 + 0.5) / 2)
     assert scores.trapezoidal == pytest.approx(((2 + 1 / 2 + 2 / 3) / 4 + 1 / 4) / 2)
+    assert scores.per_query["mAP-all"] == pytest.approx(((1 + 2 / 3) / 2, 1 / 2))
+    assert scores.per_query["localised"] == pytest.approx(((1 / 3) / 2, 1 / 2))
+    assert scores.per_query["mean_iou"] == pytest.approx(((0.4 + 0.8) / 2, 0.5))
+    # Of two queries a quarter of the draws are the one twice, a quarter the other.
+    assert scores.interval("mAP-all") == pytest.approx((1 / 2, (1 + 2 / 3) / 2))
+    assert scores.interval("mean_iou") == pytest.approx((0.5, 0.6))
     assert score(found, answers, hit_iou=0.3).localised == scores.average_precision["mAP-all"]
 
 
@@ -58,6 +64,7 @@ def test_a_set_without_places_has_no_localised_scores() -> None:
     scores = score(found, [ranking((1, 1.0))])
     assert scores.localised is None
     assert scores.mean_iou is None
+    assert "localised" not in scores.per_query
     assert scores.average_precision["mAP-all"] == 1.0
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import pytest
 from claid_ext.cli import eval as command
 from claid_ext.evaluation import SearchSet, paper, tables
-from claid_ext.evaluation.report import Table
 from claid_ext.evaluation.scoring import Scores
 from claid_ext.evaluation.setup import Measurement, Setup
+from claid_ext.evaluation.table import Estimate, Table
 
 
 class Recorder:
@@ -24,7 +25,14 @@ class Recorder:
         self.asked.append((search_set, setup))
         n = len(self.asked) / 100
         precision = {"mAP-50": n, "mAP-100": n + 0.001, "mAP-all": n + 0.002}
-        scores = Scores(precision, trapezoidal=n, ilias=n, localised=n + 0.003, mean_iou=n + 0.004)
+        scores = Scores(
+            precision,
+            trapezoidal=n,
+            ilias=n,
+            localised=n + 0.003,
+            mean_iou=n + 0.004,
+            per_query={"mAP-all": (0.5,), "localised": (0.25, 0.25), "mean_iou": (math.nan,)},
+        )
         return Measurement(scores, 300, 10, {"detect": 12.5, "search": 1.5}, unreadable=0)
 
 
@@ -139,7 +147,13 @@ def test_search_goes_over_every_set_and_setup(data: Path, measure: Recorder) -> 
         ("search", "detect"), ("search", "grid"),
         ("search_composite", "detect"), ("search_composite", "grid"),
     ]  # fmt: skip
-    assert ours(table)[0][1] == pytest.approx([0.012, 0.013, 0.014, 30.0, 12.5, 1.5])
+    precision, localised, overlap, *others = ours(table)[0][1]
+    assert precision == Estimate(0.012, 0.5, 0.5)
+    assert localised == Estimate(pytest.approx(0.013), 0.25, 0.25)
+    assert overlap.value == 0.014
+    assert math.isnan(overlap.low)
+    assert others == pytest.approx([30.0, 12.5, 1.5])
+    assert "in brackets: 90% bootstrap interval over the queries" in table.notes[-1]
     assert len(tables.search_table(data, setups, measure).rows) == 6, "instance160 is one too"
     assert len(tables.search_table(data / "search", setups, measure).rows) == 2
 
@@ -180,6 +194,13 @@ def test_markdown_and_json() -> None:
     rows = json.loads(json.dumps(table.to_dict(), allow_nan=False))["rows"]
     assert rows[0] == {"name": "ours, x", "from": "ours", "mAP": 0.12345, "features": 1234567}
     assert rows[1]["features"] is None
+    table.add("sure", "ours", [Estimate(0.9061, 0.8589, 0.9512), None])
+    table.add("unsure", "ours", [Estimate(0.5, math.nan, math.nan), None])
+    assert "| 0.906 [0.86-0.95] |" in table.markdown()
+    assert "|             0.500 |" in table.markdown()
+    sure, unsure = json.loads(json.dumps(table.to_dict(), allow_nan=False))["rows"][2:]
+    assert (sure["mAP"], sure["mAP interval"]) == (0.9061, [0.8589, 0.9512])
+    assert (unsure["mAP"], unsure["mAP interval"]) == (0.5, [None, None])
     with pytest.raises(ValueError, match="row x: wanted 2 cells, got 1"):
         table.add("x", "ours", [1.0])
 
@@ -199,6 +220,7 @@ def test_every_setup_has_a_folder_of_its_own() -> None:
     assert len(set(names)) == len(setups)
     assert names == [setup.folder_name("INSTRE") for setup in setups]
     assert Setup(device="cpu").folder_name("INSTRE") == names[0], "the device decides nothing"
+    assert Setup(batch_size=4, detect={"threads": 2}).folder_name("INSTRE") == names[0]
     grid = Setup(regions="grid", backbone="dino_vits8", detect={"seed": 1})
     assert grid.folder_name("INSTRE") == names[5], "a rival has no detector"
     assert "/" not in Setup().folder_name("a/b (c)")
@@ -209,7 +231,7 @@ def test_every_setup_has_a_folder_of_its_own() -> None:
     [
         ("table1", ["--descriptors", "vgg16", "resnet50", "--pooling", "mask"], 2),
         ("table2", ["--layer", "layer3", "layer4", "--pca", "128"], 1),
-        ("table3", ["--regions", "detect", "full"], 2),
+        ("table3", ["--regions", "detect", "full", "--batch-size", "7"], 2),
         ("table5", ["--weights", "w.pth", "--descriptor-weights", "swav.pth"], 1),
         ("table6", ["--tau", "0.3", "--seed", "5"], 3),
         ("table7", ["--backbones", "dino_vits8", "focus_vits14"], 2),
@@ -249,6 +271,8 @@ def test_every_table_is_one_command(
         }
     if table == "table2":
         assert (asked[0].layer, asked[0].pca) == (("layer3", "layer4"), 128)
+    if table == "table3":
+        assert [s.batch_size for s in asked] == [7] * len(asked)
     if table == "table5":
         assert (asked[0].weights, asked[0].descriptor_weights) == ("w.pth", "swav.pth")
     if table == "table6":

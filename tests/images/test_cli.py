@@ -16,8 +16,7 @@ torch = pytest.importorskip("torch")
 Image = pytest.importorskip("PIL.Image")
 timm = pytest.importorskip("timm")
 
-from claid_ext import RegionTree  # noqa: E402
-from claid_ext.cli import _outputs as outputs_module  # noqa: E402
+from claid_ext import RegionTree, files  # noqa: E402
 from claid_ext.cli import backbones, demo, detect, doctor  # noqa: E402
 
 BACKBONE = "vit_tiny_patch16_224"
@@ -188,14 +187,14 @@ def test_npz_is_a_tree_and_its_place_in_the_image(
 
 def test_a_crash_in_the_middle_of_a_file_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "sub" / "a.json"
-    assert outputs_module.write_whole(path, lambda part: part.write_text("old")) == 3
+    assert files.write_whole(path, lambda part: part.write_text("old")) == 3
 
     def fail(part: Path) -> None:
         part.write_text("half")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match=r"No space left.*a\.json"):
-        outputs_module.write_whole(path, fail)
+        files.write_whole(path, fail)
     assert path.read_text() == "old"
     assert _files(tmp_path) == {"sub/a.json"}
 
@@ -219,7 +218,7 @@ def test_killed_and_run_again(
     def write_whole(path: Path, write: Callable[[Path], object]) -> int:
         if path.name == "2.json":
             raise Killed
-        return outputs_module.write_whole(path, write)
+        return files.write_whole(path, write)
 
     with monkeypatch.context() as patch:
         patch.setattr(detect, "write_whole", write_whole)

@@ -231,10 +231,10 @@ def test_outline_runs_along_the_patches(detector: Detector) -> None:
 @pytest.fixture(scope="module")
 def focus() -> Detector:
     pytest.importorskip("onnx")
-    from claid_ext.offline import OFFLINE_FILES, package_file
+    from claid_ext.backbones import BACKBONES
 
     try:
-        package_file(*OFFLINE_FILES["focus_vits14"])
+        BACKBONES["focus_vits14"].package.find()
     except claid_ext.errors.WeightsUnavailableError as error:
         pytest.skip(str(error))
     return Detector("focus_vits14", device="cpu")
@@ -244,9 +244,9 @@ def test_focus_vits14_tokens_are_those_of_the_exported_graph(focus: Detector) ->
     """At its own 37 x 37 patches, where no position is interpolated; block 9 of 12, then norm."""
     onnx = pytest.importorskip("onnx")
     runtime = pytest.importorskip("onnxruntime")
-    from claid_ext.offline import OFFLINE_FILES, package_file
+    from claid_ext.backbones import BACKBONES
 
-    model = onnx.load(package_file(*OFFLINE_FILES["focus_vits14"]))
+    model = onnx.load(BACKBONES["focus_vits14"].package.find())
     adds = [n for n in model.graph.node if n.op_type == "Add" and "/layer.8/" in n.name]
     block = adds[-1].output[0]
     model.graph.output.append(onnx.helper.make_tensor_value_info(block, 1, None))

@@ -173,7 +173,7 @@ def cup_on_cat(tmp_path):
     """
     pytest.importorskip("skimage")
     from claid_ext.images import load_image
-    from claid_ext.offline import package_file
+    from claid_ext.weights import package_file
 
     def photo(name):
         return load_image(package_file("scikit-image", f"skimage/data/{name}"))
@@ -187,3 +187,63 @@ def cup_on_cat(tmp_path):
     cat.paste(cup.crop(box).resize((279, 259)), (152, 10))
     cat.save(photos / "both.png")
     return tmp_path / "query.png", box, photos, photos / "both.png", (152, 10, 431, 269)
+
+
+def small_descriptor():
+    """A descriptor of two stages without a shipped basis: random features of squares.
+
+    Two layers, of 40 channels for squares of 8 pixels and of 48 for squares of 16.
+    """
+    import torch
+    from claid_ext import RegionDescriptor
+
+    class Squares(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(0)
+            self.fine = torch.nn.Conv2d(3, 40, 8, stride=8)
+            self.coarse = torch.nn.Conv2d(40, 48, 2, stride=2)
+
+        def forward(self, batch):
+            fine = self.fine(batch).relu()
+            return [fine, self.coarse(fine).relu()]
+
+    return RegionDescriptor(Squares().eval())
+
+
+@pytest.fixture(scope="session")
+def two_stage():
+    """The same, made once."""
+    pytest.importorskip("torch")
+    return small_descriptor()
+
+
+def made_album(folder, count, size=(96, 64), first=0):
+    """Photos of blobs, each of other ones: their paths, absolute."""
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for seed in range(first, first + count):
+        small = np.random.default_rng(seed).integers(0, 256, (6, 9, 3), dtype=np.uint8)
+        paths.append(str(folder / f"{seed:03}.png"))
+        Image.fromarray(small).resize(size, Image.Resampling.BICUBIC).save(paths[-1])
+    return paths
+
+
+@pytest.fixture(scope="session")
+def album():
+    return made_album
+
+
+def stored_records(index):
+    """Every record of an index with its maps: path -> (record, maps)."""
+    with index.store.reading() as view:
+        names = dict(zip(view.table.ids.tolist(), view.table.paths, strict=True))
+        maps = dict(view.maps(view.table.ids))
+        return {names[i]: (its, maps.get(i, ())) for i, its in view.records(view.table.ids)}
+
+
+@pytest.fixture(scope="session")
+def stored():
+    return stored_records

@@ -18,7 +18,7 @@ pytest.importorskip("torch")
 pytest.importorskip("faiss")
 pytest.importorskip("timm")
 
-from claid_ext.index import InstanceIndex
+from claid_ext.search import InstanceIndex
 from PIL import Image
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX file systems")
@@ -135,7 +135,7 @@ def test_bad_images_are_listed_and_the_rest_is_indexed(claid, things, picture, t
     status, out, err = claid("index", "photos", "none.jpg")
     assert status == 1, "as `claid index --help` says"
     assert "1 added (" in out
-    assert f"3 there before, {len(BAD) + 1} failed; 4 images in all" in out
+    assert f"3 already present, {len(BAD) + 1} failed; 4 images in total" in out
     lines = dict(line.split(": ", 1) for line in err.splitlines())
     assert lines.pop("none.jpg") == "no such file or folder"
     assert {Path(path).name for path in lines} == set(BAD)
@@ -174,7 +174,7 @@ def test_the_same_photo_through_two_paths_is_there_once(claid, things, tmp_path)
     status, out, _ = claid("index", *again)
     assert status == 0
     assert "0 added" in out
-    assert "3 there before" in out
+    assert "3 already present" in out
     assert names(things) == ["0.png", "1.png", "2.png"]
 
 

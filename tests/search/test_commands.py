@@ -15,8 +15,8 @@ pytest.importorskip("onnx")
 
 from claid_ext.cli import main
 from claid_ext.errors import WeightsUnavailableError
-from claid_ext.evaluation.overlap import box_iou
-from claid_ext.offline import package_file
+from claid_ext.overlap import box_iou
+from claid_ext.weights import package_file
 from PIL import Image
 
 NETWORKS = ["--backbone", "focus_vits14", "--descriptor", "efficientnet_lite0"]
@@ -39,7 +39,7 @@ def test_a_pasted_thing_is_found_from_the_command_line(tmp_path, capsys, cup_on_
     assert main(["index", str(photos), "-o", index, *NETWORKS]) == 1
     printed = capsys.readouterr()
     assert "0 added" in printed.out
-    assert "3 there before, 1 failed" in printed.out
+    assert "3 already present, 1 failed" in printed.out
     assert "broken.png" in printed.err
 
     sheet, page = tmp_path / "sheet.png", tmp_path / "page.html"
@@ -62,7 +62,7 @@ def test_a_pasted_thing_is_found_from_the_command_line(tmp_path, capsys, cup_on_
     assert "outside the image of 600 x 400" in capsys.readouterr().err
     changed = [*NETWORKS, "--scales", "1"]
     assert main(["index", str(photos), "-o", index, *changed]) == 1
-    assert "scales is [1.0, 1.5, 2.25] there and [1.0] here" in capsys.readouterr().err
+    assert "regions scales: the index has [1.0, 1.5, 2.25], got [1.0]" in capsys.readouterr().err
     changed = [*NETWORKS, "--pooling", "max"]
     assert main(["index", str(photos), "-o", index, *changed]) == 1
-    assert "pooling is 'cells' there and 'max' here" in capsys.readouterr().err
+    assert "pooling: the index has 'cells', got 'max'" in capsys.readouterr().err

@@ -14,8 +14,8 @@ pytest.importorskip("onnx")
 
 from claid_ext import InstanceIndex, RegionDescriptor
 from claid_ext.cli import demo
-from claid_ext.evaluation.overlap import box_iou
 from claid_ext.images import load_image
+from claid_ext.overlap import box_iou
 
 
 def test_the_demo_finds_what_it_pastes(tmp_path, capsys, real_detector, real_descriptor):

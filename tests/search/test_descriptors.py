@@ -10,7 +10,6 @@ timm = pytest.importorskip("timm")
 pytest.importorskip("torchvision")
 
 from claid_ext import RegionDescriptor  # noqa: E402
-from claid_ext.descriptors import default_pooling  # noqa: E402
 from claid_ext.descriptors.pooling import (  # noqa: E402
     FeatureMap,
     cell_cover,
@@ -106,7 +105,9 @@ def test_resnet50_loads_local_files_in_their_own_names(tmp_path, wrap, prefix):
     content = {prefix + name: weight for name, weight in state.items()}
     content[prefix + "prototypes.weight"] = torch.zeros(3, 3)
     torch.save(wrap(content), tmp_path / "w.pth")
-    descriptor = RegionDescriptor("resnet50", weights=tmp_path / "w.pth", layer="layer3")
+    descriptor = RegionDescriptor(
+        "resnet50", weights=tmp_path / "w.pth", layer="layer3", pooling="gem"
+    )
     loaded = descriptor.network.module.network.state_dict()
     assert all(torch.equal(loaded[name], weight) for name, weight in state.items())
     image = np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8)
@@ -158,9 +159,3 @@ def test_wrong_arguments_are_named():
         RegionDescriptor("no_such_network")
     with pytest.raises(TypeError, match="must be a name"):
         RegionDescriptor(3)
-
-
-def test_pooling_follows_from_the_network():
-    for name, pooling in [("efficientnet_lite0", "cells"), ("resnet50", "gem"), ("tokens", "gem")]:
-        assert default_pooling(name) == pooling
-    assert RegionDescriptor(torch.nn.Conv2d(3, 5, 16, stride=16)).pooling == "gem"

@@ -18,10 +18,10 @@ pytest.importorskip("torch")
 pytest.importorskip("faiss")
 
 from claid_ext.errors import IndexLockedError, IndexMismatchError, InvalidIndexError
-from claid_ext.index import InstanceIndex, Query, vectors
+from claid_ext.index import base as faiss_base
 from claid_ext.index.lock import writer_lock
-from claid_ext.index.store import Store
 from claid_ext.regions import Regions
+from claid_ext.search import InstanceIndex, Query
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,9 +46,9 @@ def filled(folder, fake, content, **options):
 
 
 def snapshot(index):
-    with index._reading() as state:
-        state.vectors  # noqa: B018 (read while the state is held)
-        return state
+    with index.store.reading() as view:
+        view.base  # noqa: B018 (read while the state is held)
+        return view
 
 
 def brute_force(content, boxes, all_of):
@@ -80,11 +80,11 @@ def test_flat_equals_brute_force(  # noqa: PLR0917 (hypothesis gives them by nam
         content["/i/0"] = unit(rng, 1).repeat(300, axis=0)
     query = unit(rng, boxes) if not (alike and images) else content["/i/0"][:boxes]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(vectors, "LEAST_BASE", 1 if base else 10**9)
+        patch.setattr(faiss_base, "LEAST_BASE", 1 if base else 10**9)
         with filled(tmp_path_factory.mktemp("x") / "i", fake_class, content) as index:
             index.compact()
             hits = index.search_vectors([(query, all_of)], k)[0]
-            assert (snapshot(index).vectors.base is not None) == (base and images > 0)
+            assert (snapshot(index).base is not None) == (base and images > 0)
     truth = brute_force(content, query, all_of)
     assert len({hit.image for hit in hits}) == len(hits) == min(k, images)
     best = sorted(truth.values(), reverse=True)[:k]
@@ -107,7 +107,7 @@ def fake_class():
 
 
 def test_removed_images_are_not_found_and_compact_keeps_the_rest(tmp_path, fake, monkeypatch):
-    monkeypatch.setattr(vectors, "LEAST_BASE", 1)
+    monkeypatch.setattr(faiss_base, "LEAST_BASE", 1)
     rng = np.random.default_rng(0)
     content = {f"/i/{i}": unit(rng, 5) for i in range(20)}
     with filled(tmp_path / "i", fake, content) as index:
@@ -143,33 +143,20 @@ def test_min_size_and_image_filters(tmp_path, fake):
 
 
 def test_quantised_index_finds_k_distinct_images_with_true_scores(tmp_path, fake, monkeypatch):
-    monkeypatch.setattr(vectors, "LEAST_BASE", 1)
-    monkeypatch.setattr(vectors, "ROWS_A_CENTROID", 1)
+    monkeypatch.setattr(faiss_base, "LEAST_BASE", 1)
+    monkeypatch.setattr(faiss_base, "ROWS_A_CENTROID", 1)
     rng = np.random.default_rng(2)
     content = {f"/i/{i}": unit(rng, 10) for i in range(200)}
     with filled(tmp_path / "i", fake, content, factory="IVF16,SQ8", probes=1) as index:
         index.compact()
-        assert snapshot(index).vectors.base is not None
-        assert not snapshot(index).vectors.exact
+        assert snapshot(index).base is not None
+        assert not snapshot(index).exact
         query = content["/i/7"][:1]
         hits = index.search_vectors([(query, False)], 50)[0]
     truth = brute_force(content, query, False)
     assert hits[0].image == "/i/7"
     assert len({hit.image for hit in hits}) == 50
     assert [h.score for h in hits] == pytest.approx([truth[h.image] for h in hits], abs=2e-6)
-
-
-def test_whitening_is_fitted_once_there_are_enough_vectors(tmp_path, fake, photos):
-    with InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="grid", pca=4) as index:
-        assert index.dim == DIM
-        assert index.add(photos[:3]).added == 3  # 90 vectors, more than 4 x 4
-        assert index.dim == 4
-        index.add(photos[3:])
-        hit = index.search((photos[5], None), 1)[0][0]
-        assert -1.0001 <= hit.score <= 1.0001
-    with InstanceIndex.open(tmp_path / "i", descriptor=fake()) as index:
-        assert index.dim == 4
-        assert len(index) == 6
 
 
 def test_add_resumes_replaces_changed_files_and_reports_bad_ones(tmp_path, fake, photos):
@@ -209,14 +196,14 @@ def test_boxes_are_checked(tmp_path, fake, photos):
 
 def test_opening_with_other_options_is_an_error(tmp_path, fake):
     InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full").close()
-    with pytest.raises(IndexMismatchError, match="pooling is 'mean' there and 'max' here"):
+    with pytest.raises(IndexMismatchError, match="pooling: the index has 'mean', got 'max'"):
         InstanceIndex.open(tmp_path / "i", descriptor=fake("max"))
     with pytest.raises(InvalidIndexError, match=r"no manifest\.json"):
         InstanceIndex.open(tmp_path)
     with pytest.raises(FileExistsError, match="not empty"):
         InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full")
     manifest = tmp_path / "i" / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"version": 2', '"version": 99'))
+    manifest.write_text(manifest.read_text().replace('"version": 3', '"version": 99'))
     with pytest.raises(InvalidIndexError, match="version 99"):
         InstanceIndex.open(tmp_path / "i")
 
@@ -238,21 +225,22 @@ _WRITER = """
     import sys
     sys.path[:0] = [{tests!r}]
     from conftest import FakeDescriptor
-    from claid_ext.index import InstanceIndex, vectors
-    vectors.LEAST_BASE = 200
+    from claid_ext.index import base as faiss_base
+    from claid_ext.search import InstanceIndex
+    faiss_base.LEAST_BASE = 200
     index = InstanceIndex.open({index!r}, descriptor=FakeDescriptor())
     task, most, *paths = sys.argv[1:]
-    put, left = index.put, int(most)
+    put, left = index.store.upsert, int(most)
 
-    def put_and_tell(images):
+    def put_and_tell(entries):
         global left
         if not left:
             sys.stdin.read()  # wait for the end: however slow the killer, work is left for later
         left -= 1
         print(task, flush=True)
-        put(images)
+        put(entries)
 
-    index.put = put_and_tell
+    index.store.upsert = put_and_tell
     while task == "compact":
         print(task, flush=True)
         index.compact()
@@ -303,7 +291,7 @@ def test_killed_at_any_moment_holds_whole_images_and_resumes(tmp_path, fake, mon
         query = (paths[3], None)
         found = index.search(query, 100)[0]
         assert {hit.image for hit in found} == set(paths)
-    monkeypatch.setattr(vectors, "LEAST_BASE", 200)
+    monkeypatch.setattr(faiss_base, "LEAST_BASE", 200)
     for lines in (1, 2, 3):
         kill_midway(code, "compact", 0, lines=lines, delay=rng.uniform(0, 0.03))
         with InstanceIndex.open(folder, descriptor=fake()) as index:
@@ -313,16 +301,15 @@ def test_killed_at_any_moment_holds_whole_images_and_resumes(tmp_path, fake, mon
             assert [hit.score for hit in again] == pytest.approx([hit.score for hit in found])
     with InstanceIndex.open(folder, descriptor=fake()) as index:
         index.compact()
-        assert snapshot(index).vectors.base.ntotal == 80 * 30
+        assert snapshot(index).base.ntotal == 80 * 30
     assert len(list(folder.glob("base-*"))) == 1
 
 
 def assert_whole(index):
     """Each image of an index has the regions and vectors of the regions "grid"."""
-    table = snapshot(index).table
-    store = Store(index.path)
-    regions = store.regions(table.ids)
-    rows = dict(store.vectors(table.ids, DIM))
-    store.close()
-    for image in table.ids.tolist():
-        assert len(regions[image]) == len(rows[image]) == 30
+    with index.store.reading() as view:
+        records = dict(view.records(view.table.ids))
+        assert sorted(records) == view.table.ids.tolist()
+    for record in records.values():
+        assert len(record) == 30
+        assert record.vectors.shape == (30, DIM)

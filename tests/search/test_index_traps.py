@@ -13,8 +13,9 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("faiss")
 
-from claid_ext.index import InstanceIndex, vectors
+from claid_ext.index import base as faiss_base
 from claid_ext.regions import Regions
+from claid_ext.search import InstanceIndex
 
 DIM = 8
 POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX limits and users")
@@ -54,7 +55,7 @@ def in_child(code, *arguments):
 _FULL = """
     import resource, sys
     import numpy as np
-    from claid_ext.index import InstanceIndex
+    from claid_ext.search import InstanceIndex
     from claid_ext.regions import Regions
     rng = np.random.default_rng(0)
 
@@ -95,7 +96,8 @@ def test_a_full_disk_is_named_and_what_was_added_before_is_kept(tmp_path, fake):
 _READ_ONLY = """
     import os, sys
     import faiss, numpy as np, claid_ext.images, claid_ext.regions
-    from claid_ext.index import InstanceIndex, adding, search
+    from claid_ext.index import base, ranking
+    from claid_ext.search import InstanceIndex, adding, finding
     os.setuid(65534)  # who may not enter the folders that modules are in
     with InstanceIndex.open(sys.argv[1]) as index:
         query = np.eye(8, dtype=np.float32)[:1]
@@ -134,7 +136,7 @@ def test_another_users_folder_is_searched_but_not_written_to(fake, log_left):
 
 
 def test_a_moved_index_is_found_whole(tmp_path, fake, monkeypatch):
-    monkeypatch.setattr(vectors, "LEAST_BASE", 1)
+    monkeypatch.setattr(faiss_base, "LEAST_BASE", 1)
     content = list(described(0, 12))
     query = content[5][2][2]
     with InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full") as index:
@@ -171,7 +173,7 @@ def test_bad_vectors_are_refused_by_name(tmp_path, fake):
         (nan, ValueError, "the vectors of /i/0 must be finite"),
         (2 * good, ValueError, "length 1"),
         ((100 * good).astype(np.int64), TypeError, "must be floats, got int64"),
-        (good[:, :4], ValueError, r"must be \(5, 8\), one a region, got \(5, 4\)"),
+        (good[:, :4], ValueError, r"must be \(5, 8\), one per region, got \(5, 4\)"),
         (good[:2], ValueError, r"must be \(5, 8\)"),
     ]
     with InstanceIndex.create(tmp_path / "i", descriptor=fake(), regions="full") as index:
@@ -193,7 +195,7 @@ def test_readers_see_what_another_process_adds(tmp_path, fake):
         code = f"""
             import sys
             sys.path[:0] = [{os.path.dirname(__file__)!r}]
-            from claid_ext.index import InstanceIndex
+            from claid_ext.search import InstanceIndex
             from test_index_traps import described
             with InstanceIndex.open(sys.argv[1]) as index:
                 print(index.add_described(described(0, 6)))
@@ -206,8 +208,8 @@ def test_readers_see_what_another_process_adds(tmp_path, fake):
 def test_filters_with_cells_give_k_images_and_compact_changes_no_answer(
     tmp_path, fake, monkeypatch
 ):
-    monkeypatch.setattr(vectors, "LEAST_BASE", 1)
-    monkeypatch.setattr(vectors, "ROWS_A_CENTROID", 1)
+    monkeypatch.setattr(faiss_base, "LEAST_BASE", 1)
+    monkeypatch.setattr(faiss_base, "ROWS_A_CENTROID", 1)
     content = list(described(0, 120))
     options = {"factory": "IVF8,SQ8", "probes": 1}
     with InstanceIndex.create(

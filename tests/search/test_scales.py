@@ -13,7 +13,6 @@ from claid_ext import Detector, InstanceIndex, RegionDescriptor  # noqa: E402
 from claid_ext.descriptors.networks import ConvNetwork  # noqa: E402
 from claid_ext.descriptors.pooling import FeatureMap, pool_regions  # noqa: E402
 from claid_ext.errors import IndexMismatchError  # noqa: E402
-from claid_ext.evaluation.measuring import KeepDummies  # noqa: E402
 from claid_ext.regions import Regions, region_source  # noqa: E402
 from PIL import Image, ImageFilter  # noqa: E402
 
@@ -68,8 +67,10 @@ def test_small_things_are_found_enlarged(detector, picture):
 @pytest.mark.parametrize("seed", range(3))
 def test_regions_of_all_scales_are_joined_without_their_likes(detector, seed):
     photo = blobs(seed)
-    alone = [region_source("detect", detector, [scale])([photo])[0] for scale in (1, 2)]
-    (joined,) = region_source("detect", detector, [2, 1])([photo])
+    alone = [
+        region_source("detect", detector, [scale], max_regions=None)([photo])[0] for scale in (1, 2)
+    ]
+    (joined,) = region_source("detect", detector, [2, 1], max_regions=None)([photo])
     unlike = ~(iou(alone[0].boxes, alone[1].boxes) >= 0.8).any(axis=1)
     assert 0 < unlike.sum() < len(alone[0])
     for name in ("boxes", "level", "size", "connectivity", "dominance"):
@@ -105,13 +106,13 @@ def test_an_index_keeps_its_scales(tmp_path, detector, picture):
     descriptor = RegionDescriptor(network, pooling="mean")
     options = {"descriptor": descriptor, "detector": detector}
     with InstanceIndex.create(tmp_path / "i", scales=(2, 1), **options) as index:
-        assert list(index.manifest["detector"]["scales"]) == ["1", "2"]
+        assert index.manifest["regions"]["scales"] == [1.0, 2.0]
         index.add_described([])
         assert index.source.scales == (1.0, 2.0)
     for scales in (None, (1, 2), [2.0, 1.0]):
         with InstanceIndex.open(tmp_path / "i", scales=scales, **options) as index:
             assert index.source.scales == (1.0, 2.0)
-    with pytest.raises(IndexMismatchError, match=r"scales is \[1.0, 2.0\] there and \[1\] here"):
+    with pytest.raises(IndexMismatchError, match=r"scales: the index has \[1.0, 2.0\], got \[1\]"):
         InstanceIndex.open(tmp_path / "i", scales=[1], **options)
     with InstanceIndex.create(tmp_path / "one", **options) as index:
         assert index.source.scales == (1.0,)  # what suits a callable
@@ -123,8 +124,8 @@ def test_an_index_keeps_its_scales(tmp_path, detector, picture):
 
 def test_kept_dummies_are_kept_at_all_scales(detector, picture):
     few, many = (
-        region_source("detect", some, (1, 2))([picture])[0]
-        for some in (detector, KeepDummies(detector))
+        region_source("detect", detector, (1, 2), with_dummies=kept)([picture])[0]
+        for kept in (False, True)
     )
     assert len(many) > len(few)
 
@@ -146,15 +147,15 @@ def test_tokens_are_those_of_scale_1(picture):
 
 
 def test_small_regions_are_seen_enlarged():
-    network = ConvNetwork(torch.nn.Conv2d(3, 5, 16, stride=16), name="n", levels=3)
+    network = ConvNetwork(torch.nn.Conv2d(3, 5, 16, stride=16), name="n", octaves=3)
     sides = np.array([[600, 600], [224, 224], [300, 150], [112, 112], [111, 111], [3, 2], [0, 0]])
     boxes = np.concatenate([np.zeros((len(sides), 2)), sides], 1).astype(np.float32)
-    assert network.level_of(boxes, (600, 1000)).tolist() == [0, 0, 1, 1, 2, 2, 2]
+    assert network.octave_of(boxes, (600, 1000)).tolist() == [0, 0, 1, 1, 2, 2, 2]
     # Of 4096 pixels the first level sees 1024: there, all are a quarter as large.
-    assert network.level_of(boxes, (600, 4096)).tolist() == [1, 2, 2, 2, 2, 2, 2]
+    assert network.octave_of(boxes, (600, 4096)).tolist() == [1, 2, 2, 2, 2, 2, 2]
 
 
-def test_levels_pool_from_the_enlarged_photo():
+def test_octaves_pool_from_the_enlarged_photo():
     torch.manual_seed(0)
     module = torch.nn.Conv2d(3, 5, 16, stride=16)
     image = Image.fromarray(
@@ -162,7 +163,7 @@ def test_levels_pool_from_the_enlarged_photo():
     )
     boxes = np.array([[10, 20, 310, 290], [50, 60, 150, 140], [0, 0, 400, 300]], np.float32)
     regions = Regions.of_boxes((300, 400), boxes)
-    (got,) = RegionDescriptor(module, pooling="mean", levels=2)([image], [regions])
+    (got,) = RegionDescriptor(module, pooling="mean", octaves=2)([image], [regions])
     one = ConvNetwork(module, name="n")
     for size, rows in [((400, 300), [0, 2]), ((800, 600), [1])]:
         pixels, extent = one.to_input(image.resize(size, Image.Resampling.BICUBIC))
@@ -188,12 +189,14 @@ def test_wrong_scales(detector, scales, error, message):
         region_source("detect", detector, scales)
 
 
-def test_wrong_scales_and_levels_by_name():
-    with pytest.raises(ValueError, match="and None for others"):
+def test_wrong_scales_and_octaves_by_name():
+    with pytest.raises(ValueError, match="scales and with_dummies are for"):
         region_source("grid", scales=(1,))
     with pytest.raises(TypeError, match="scale must be a number"):
         Detector(patch_means, patch_size=PATCH, scale="2")
-    with pytest.raises(ValueError, match="levels must be from 1 to 4"):
-        RegionDescriptor(torch.nn.Identity(), levels=5)
-    with pytest.raises(ValueError, match="levels is not for the tokens"):
-        RegionDescriptor(Detector(patch_means, patch_size=PATCH).backbone, levels=2)
+    with pytest.raises(ValueError, match="octaves must be from 1 to 4"):
+        RegionDescriptor(torch.nn.Identity(), octaves=5)
+    with pytest.raises(ValueError, match="octaves is not for the tokens"):
+        RegionDescriptor(
+            Detector(patch_means, patch_size=PATCH).backbone, octaves=2, pooling="mean"
+        )

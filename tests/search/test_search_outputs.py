@@ -143,7 +143,7 @@ def test_names_that_are_no_text(claid, results, picture, things, tmp_path):
         pytest.skip("this file system takes only Unicode")
     status, out, err = claid("index", "photos")
     assert status == 1
-    assert "3 there before, 1 failed" in out
+    assert "3 already present, 1 failed" in out
     assert "caf\\udce9.png: its name is no valid text (Unicode)" in err
     outputs = ("--draw", "s.png", "--html", "s.html")
     found = results("things", f"photos/{bad}", *outputs)

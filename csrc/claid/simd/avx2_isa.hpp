@@ -28,6 +28,12 @@ struct Avx2 {
         const __m256i above = _mm256_cmpgt_epi32(acc, _mm256_set1_epi32(threshold));
         return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(above)));
     }
+    static void raise(std::int32_t* numbers, Acc acc, std::int32_t label) {
+        auto* to = reinterpret_cast<__m256i*>(numbers);
+        const __m256i labelled = _mm256_or_si256(
+            _mm256_and_si256(acc, _mm256_set1_epi32(~kMatchMask)), _mm256_set1_epi32(label));
+        _mm256_storeu_si256(to, _mm256_max_epi32(_mm256_loadu_si256(to), labelled));
+    }
     static std::int32_t sum(Acc acc) {
         const __m128i by4 =
             _mm_add_epi32(_mm256_castsi256_si128(acc), _mm256_extracti128_si256(acc, 1));

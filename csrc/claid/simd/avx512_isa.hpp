@@ -26,6 +26,11 @@ struct Avx512 {
     static std::uint32_t greater(Acc acc, std::int32_t threshold) {
         return _mm512_cmpgt_epi32_mask(acc, _mm512_set1_epi32(threshold));
     }
+    static void raise(std::int32_t* numbers, Acc acc, std::int32_t label) {
+        const __m512i labelled = _mm512_or_si512(
+            _mm512_and_si512(acc, _mm512_set1_epi32(~kMatchMask)), _mm512_set1_epi32(label));
+        _mm512_storeu_si512(numbers, _mm512_max_epi32(_mm512_loadu_si512(numbers), labelled));
+    }
     static std::int32_t sum(Acc acc) { return _mm512_reduce_add_epi32(acc); }
     static void sums(const Acc (&acc)[kVisitBatch], std::int32_t* out) {
         const __m512i by2[2] = {pairs(acc[0], acc[1]), pairs(acc[2], acc[3])};

@@ -16,7 +16,7 @@ namespace claid {
 namespace {
 
 struct Level {
-    const Kernels* kernels;
+    SimdLevel tables;
     bool runs_here;
 };
 
@@ -44,25 +44,32 @@ bool has_i8mm() { return false; }
 #endif
 #endif
 
-std::vector<Level> levels() {
-    std::vector<Level> all = {{scalar_kernels(), true}};
+std::vector<Level> levels_of_build() {
+    std::vector<Level> all = {{{scalar_kernels(), scalar_box_kernels()}, true}};
 #if defined(CLAID_X86)
     __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
+                      __builtin_cpu_supports("fma");
     const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
                         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
                         __builtin_cpu_supports("avx512vl");
     const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
-    all.push_back({avx2_kernels(), avx2});
-    all.push_back({avxvnni_kernels(), avx2 && __builtin_cpu_supports("avxvnni")});
-    all.push_back({avx512_kernels(), avx512});
-    all.push_back({avx512vnni_kernels(), vnni});
-    all.push_back({amx_kernels(), vnni && amx_granted()});
+    all.push_back({{avx2_kernels(), avx2_box_kernels()}, avx2});
+    all.push_back(
+        {{avxvnni_kernels(), avx2_box_kernels()}, avx2 && __builtin_cpu_supports("avxvnni")});
+    all.push_back({{avx512_kernels(), avx512_box_kernels()}, avx512});
+    all.push_back({{avx512vnni_kernels(), avx512_box_kernels()}, vnni});
+    all.push_back({{amx_kernels(), avx512_box_kernels()}, vnni && amx_granted()});
 #elif defined(CLAID_ARM64)
-    all.push_back({neon_kernels(), true});
-    all.push_back({dotprod_kernels(), has_dotprod()});
-    all.push_back({i8mm_kernels(), has_dotprod() && has_i8mm()});
+    all.push_back({{neon_kernels(), neon_box_kernels()}, true});
+    all.push_back({{dotprod_kernels(), neon_box_kernels()}, has_dotprod()});
+    all.push_back({{i8mm_kernels(), neon_box_kernels()}, has_dotprod() && has_i8mm()});
 #endif
+    return all;
+}
+
+const std::vector<Level>& levels() {
+    static const std::vector<Level> all = levels_of_build();
     return all;
 }
 
@@ -72,46 +79,50 @@ std::string join(const std::vector<std::string>& names) {
     return joined;
 }
 
-const Kernels* find(std::string_view name, std::string_view source) {
+const Level* find(std::string_view name, std::string_view source) {
     for (const Level& level : levels()) {
-        if (name == level.kernels->level && level.runs_here) return level.kernels;
+        if (name == level.tables.kernels->level && level.runs_here) return &level;
     }
     throw std::invalid_argument(std::string(source) + " asks for the SIMD level '" +
                                 std::string(name) +
                                 "'; this build runs here: " + join(simd_levels()));
 }
 
-const Kernels* initial() {
+const Level* initial() {
     const char* forced = std::getenv("CLAID_SIMD");
     return find(forced != nullptr && *forced != '\0' ? forced : simd_levels().back(), "CLAID_SIMD");
 }
 
-std::atomic<const Kernels*> in_use{nullptr};
+std::atomic<const Level*> in_use{nullptr};
 
-}  // namespace
-
-std::vector<std::string> compiled_simd_levels() {
-    std::vector<std::string> names;
-    for (const Level& level : levels()) names.emplace_back(level.kernels->level);
-    return names;
-}
-
-std::vector<std::string> simd_levels() {
-    std::vector<std::string> names;
-    for (const Level& level : levels()) {
-        if (level.runs_here) names.emplace_back(level.kernels->level);
-    }
-    return names;
-}
-
-const Kernels& kernels() {
-    const Kernels* current = in_use.load(std::memory_order_acquire);
+const Level& current_level() {
+    const Level* current = in_use.load(std::memory_order_acquire);
     if (current == nullptr) {
         current = initial();
         in_use.store(current, std::memory_order_release);
     }
     return *current;
 }
+
+}  // namespace
+
+std::vector<std::string> compiled_simd_levels() {
+    std::vector<std::string> names;
+    for (const Level& level : levels()) names.emplace_back(level.tables.kernels->level);
+    return names;
+}
+
+std::vector<std::string> simd_levels() {
+    std::vector<std::string> names;
+    for (const Level& level : levels()) {
+        if (level.runs_here) names.emplace_back(level.tables.kernels->level);
+    }
+    return names;
+}
+
+const Kernels& kernels() { return *current_level().tables.kernels; }
+
+SimdLevel simd_level() { return current_level().tables; }
 
 void use_simd_level(std::string_view level) {
     in_use.store(find(level, "set_simd_level"), std::memory_order_release);

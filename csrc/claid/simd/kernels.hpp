@@ -16,6 +16,10 @@ inline constexpr std::size_t kWordBits = 64;
 // overlap.
 inline constexpr std::size_t kVisitBatch = 4;
 
+// Products of rows of length 32767 are right to about 2^14 of 2^30; the number of a row fits below.
+inline constexpr int kMatchBits = 12;
+inline constexpr std::int32_t kMatchMask = (1 << kMatchBits) - 1;
+
 struct RowNorms {
     double squared_norm;  // sum of X^2; not finite when the row is not
     double energy;        // sum of |X|
@@ -99,6 +103,11 @@ struct Kernels {
     // panel as well, starting at some row of it.
     void (*affinity_tile)(const std::int16_t* row_panel, const std::int16_t* column_panel,
                           std::size_t pairs, std::int32_t threshold, std::uint32_t* bits);
+
+    // best[c] = max(best[c], row r of the tile . column c of the panel) over the tile's rows, whose
+    // numbers, from first_row on, replace the product's last kMatchBits. Panels as above.
+    void (*match_tile)(const std::int16_t* row_panel, const std::int16_t* column_panel,
+                       std::size_t pairs, std::int32_t first_row, std::int32_t* best);
 
     // Null at levels that have none.
     const FilterKernels* filter;

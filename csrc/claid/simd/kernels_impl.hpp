@@ -7,6 +7,7 @@
 //   kDoubles   float64 in a register
 //   load, broadcast_pair, zero, multiply_add, greater (a bit a column)
 //   sum (of all columns), sums (of kVisitBatch Accs)
+//   raise (numbers in memory to the columns' sums, labelled as match_tile says, where higher)
 #pragma once
 
 #include <bit>
@@ -173,11 +174,12 @@ void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
 
 // The register tile: kRows x kVecs accumulators, one multiply-add each a pair of dimensions.
 template <class Isa>
-void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_panel,
-                   std::size_t pairs, std::int32_t threshold, std::uint32_t* bits) {
+[[gnu::always_inline]] inline void tile_products(const std::int16_t* row_panel,
+                                                 const std::int16_t* column_panel,
+                                                 std::size_t pairs,
+                                                 typename Isa::Acc (&acc)[Isa::kRows][Isa::kVecs]) {
     constexpr int kRows = Isa::kRows, kVecs = Isa::kVecs;
     constexpr std::size_t kStep = 2 * Isa::kColumns * kVecs;  // int16 a pair of a panel
-    typename Isa::Acc acc[kRows][kVecs];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
@@ -196,6 +198,14 @@ void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_pan
             }
         }
     }
+}
+
+template <class Isa>
+void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_panel,
+                   std::size_t pairs, std::int32_t threshold, std::uint32_t* bits) {
+    constexpr int kRows = Isa::kRows, kVecs = Isa::kVecs;
+    typename Isa::Acc acc[kRows][kVecs];
+    tile_products<Isa>(row_panel, column_panel, pairs, acc);
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
         std::uint32_t row_bits = 0;
@@ -204,6 +214,21 @@ void affinity_tile(const std::int16_t* row_panel, const std::int16_t* column_pan
             row_bits |= Isa::greater(acc[r][v], threshold) << (Isa::kColumns * v);
         }
         bits[r] = row_bits;
+    }
+}
+
+template <class Isa>
+void match_tile(const std::int16_t* row_panel, const std::int16_t* column_panel, std::size_t pairs,
+                std::int32_t first_row, std::int32_t* best) {
+    constexpr int kRows = Isa::kRows, kVecs = Isa::kVecs;
+    typename Isa::Acc acc[kRows][kVecs];
+    tile_products<Isa>(row_panel, column_panel, pairs, acc);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVecs; ++v) {
+#pragma GCC unroll 16
+        for (int r = 0; r < kRows; ++r) {
+            Isa::raise(best + Isa::kColumns * v, acc[r][v], first_row + r);
+        }
     }
 }
 
@@ -309,6 +334,7 @@ constexpr Kernels kernels_of(const char* level, const FilterKernels* filter = nu
             &quantise<Isa>,
             &pack_panel<kTileColumns>,
             &affinity_tile<Isa>,
+            &match_tile<Isa>,
             filter,
             &dot<Isa>,
             &dot_batch<Isa>,

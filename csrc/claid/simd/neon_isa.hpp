@@ -32,6 +32,12 @@ struct Neon {
         const std::uint32_t weights[4] = {1, 2, 4, 8};
         return vaddvq_u32(vandq_u32(above, vld1q_u32(weights)));
     }
+    static void raise(std::int32_t* numbers, Acc acc, std::int32_t label) {
+        const int32x4_t rounded =
+            vandq_s32(vpaddq_s32(acc.low, acc.high), vdupq_n_s32(~kMatchMask));
+        const int32x4_t labelled = vorrq_s32(rounded, vdupq_n_s32(label));
+        vst1q_s32(numbers, vmaxq_s32(vld1q_s32(numbers), labelled));
+    }
     static std::int32_t sum(Acc acc) { return vaddvq_s32(vaddq_s32(acc.low, acc.high)); }
     static void sums(const Acc (&acc)[kVisitBatch], std::int32_t* out) {
         int32x4_t joined[kVisitBatch];

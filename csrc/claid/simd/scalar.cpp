@@ -1,4 +1,6 @@
 // Plain C++, for any processor.
+#include <algorithm>
+
 #include "claid/simd/kernels_impl.hpp"
 
 namespace claid {
@@ -37,6 +39,11 @@ struct Scalar {
             bits |= static_cast<std::uint32_t>(acc.value[c] > threshold) << c;
         }
         return bits;
+    }
+    static void raise(std::int32_t* numbers, const Acc& acc, std::int32_t label) {
+        for (int c = 0; c < kColumns; ++c) {
+            numbers[c] = std::max(numbers[c], (acc.value[c] & ~kMatchMask) | label);
+        }
     }
     static std::int32_t sum(const Acc& acc) {
         std::int32_t total = 0;

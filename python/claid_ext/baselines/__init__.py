@@ -60,7 +60,7 @@ BASELINES: dict[str, Baseline] = {
         deep_spectral.segment,
         frozenset({"tau", "min_patches", "solver"}),
     ),
-    # Its threshold is another thing than CLAID's tau, and 0 suits it: so not among its options.
+    # LOST's threshold is not CLAID's tau, and its own default of 0 works best: it takes no tau.
     "lost": Baseline("LOST", lost.detect, lost.segment, frozenset()),
     "claid_ncut": Baseline(
         "CLAID (NCut)",

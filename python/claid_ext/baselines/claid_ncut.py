@@ -1,4 +1,4 @@
-"""CLAID (NCut), the paper's own variant: its tree, with normalised cuts in the place of k-sums."""
+"""CLAID (NCut), the paper's own variant: its tree, with normalised cuts in place of k-sums."""
 
 from __future__ import annotations
 

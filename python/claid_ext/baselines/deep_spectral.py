@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from claid_ext.baselines.eigenvectors import leading_eigenvectors
 from claid_ext.baselines.ncut import cosines
 from claid_ext.baselines.segments import (
     Segments,
     checked,
     components,
     largest_component,
-    need_scipy,
     to_tree,
 )
 from claid_ext.tree import RegionTree
@@ -99,27 +99,15 @@ def _laplacian_eigenvectors(
     weights: NDArray[np.float64], count: int, solver: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return eigenvalues (count + 1,), ascending, and eigenvectors of I - D^-1/2 W D^-1/2."""
-    need_scipy()
-    from scipy.linalg import eigh
-    from scipy.sparse.linalg import eigsh
-
+    if solver not in ("eigh", "lanczos"):
+        raise ValueError(f"solver must be eigh or lanczos, got {solver!r}")
     scale = 1 / np.sqrt(np.maximum(weights.sum(axis=1), _LEAST_DEGREE))
     matrix = weights * scale[:, None] * scale
-    if solver == "eigh":
-        last = len(matrix) - 1
-        values, vectors = eigh(
-            matrix, subset_by_index=[last - count, last], overwrite_a=True, check_finite=False
-        )
-    elif solver == "lanczos":
-        start = np.random.default_rng(0).standard_normal(len(matrix))
-        values, vectors = eigsh(matrix, k=count + 1, which="LA", v0=start)
-    else:
-        raise ValueError(f"solver must be eigh or lanczos, got {solver!r}")
-    descending = values.argsort()[::-1]
-    vectors = vectors[:, descending]
+    values, vectors = leading_eigenvectors(matrix, count + 1, solver=solver)
+    vectors = vectors[:, ::-1]
     largest = np.abs(vectors).argmax(axis=0)
     vectors = vectors * np.where(vectors[largest, range(count + 1)] < 0, -1, 1)
-    return 1 - values[descending], vectors
+    return 1 - values[::-1], vectors
 
 
 def _k_means(points: NDArray[np.float64], count: int) -> NDArray[np.int64]:

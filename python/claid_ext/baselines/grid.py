@@ -1,4 +1,4 @@
-"""The floor under every detector: boxes of regular grids, that never look at the image."""
+"""What every detector must beat: the boxes of regular grids, which ignore the image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from claid_ext.tree import RegionTree
 
 __all__ = ["detect", "segment"]
 
-_FINEST = 4  # 1 + 4 + 9 + 16 = 30 boxes, the paper's number of regions an image
+_FINEST = 4  # 1 + 4 + 9 + 16 = 30 boxes, the paper's number of regions per image
 
 
 def segment(features: Any, grid: tuple[int, int], *, finest: int = _FINEST) -> Segments:
@@ -19,9 +19,9 @@ def segment(features: Any, grid: tuple[int, int], *, finest: int = _FINEST) -> S
 
     Parameters
     ----------
-    features : (N, D) real; looked at for their number alone.
+    features : (N, D) real; only their number is used.
     grid : (H, W), H * W = N.
-    finest : cells a side of the finest grid; cells of no patch are left out.
+    finest : cells along each side of the finest grid; cells of no patch are left out.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""LOST (Simeoni et al., BMVC 2021): an object grown from the patch like the fewest others."""
+"""LOST (Simeoni et al., BMVC 2021): an object grown from the patch similar to the fewest others."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from claid_ext.baselines.ncut import affinity, bipartition, second_eigenvector
 from claid_ext.baselines.segments import Segments, checked, component_of, to_tree
+from claid_ext.overlap import mask_iou
 from claid_ext.tree import RegionTree
 
 __all__ = ["detect", "segment"]
@@ -27,7 +28,7 @@ def segment(
     solver: str = "eigh",
     device: Any = None,
 ) -> Segments:
-    """Find up to `cuts` objects by normalised cuts, each without the ones before (section 3.2).
+    """Find up to `cuts` objects by normalised cuts, each excluding the ones before (section 3.2).
 
     Each cut is TokenCut's. The foreground is the side with the entry of largest magnitude, unless
     that side holds more than two of the image's four corners: then it is the other (at two each the
@@ -62,7 +63,9 @@ def segment(
         seed = int(np.where(side, np.abs(vector), -1).argmax())
         mask = component_of(side.reshape(grid), seed)
         rows[mask.ravel()] = 0
-        if mask.mean() >= _SMALLEST_AREA and (last is None or _iou(mask, last) <= _LARGEST_IOU):
+        if mask.mean() >= _SMALLEST_AREA and (
+            last is None or mask_iou(mask[None], last[None])[0, 0] <= _LARGEST_IOU
+        ):
             masks.append(mask)
         last = mask
     return Segments(np.array(masks, bool).reshape(-1, *grid), cuts=cuts)
@@ -85,7 +88,3 @@ def detect(
 
 def _corners(mask: NDArray[np.bool_]) -> int:
     return int(mask[[0, 0, -1, -1], [0, -1, 0, -1]].sum())
-
-
-def _iou(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
-    return float((a & b).sum() / (a | b).sum())

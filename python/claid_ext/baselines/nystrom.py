@@ -1,4 +1,4 @@
-"""One normalised cut by the package `ncut-pytorch`, the fastest NCut one can install."""
+"""One normalised cut by the package `ncut-pytorch`, the fastest NCut package available."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claid_ext import reference
-from claid_ext._arguments import Options, check_images, check_options
+from claid_ext._arguments import Options, check_finite, check_images, check_options
 from claid_ext.tree import RegionTree
 
 __all__ = [
@@ -51,11 +51,7 @@ def checked(features: Any, grid: tuple[int, int], *, least: int = 2) -> NDArray[
     rows = images.features[0]
     if len(rows) < least:
         raise ValueError(f"features must have at least {least} patches here, got {len(rows)}")
-    if not np.isfinite(rows).all():
-        row, column = np.argwhere(~np.isfinite(rows))[0].tolist()
-        raise ValueError(
-            f"features must be finite, got {rows[row, column]} at row {row}, column {column}"
-        )
+    check_finite(images)
     return rows
 
 

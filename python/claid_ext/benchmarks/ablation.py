@@ -22,8 +22,8 @@ _RANDOM_SEEDS = 5
 STUDIES: dict[str, str] = {
     "init": "start of each bisection (III-B)",
     "dummies": "dummy filter (III-D)",
-    "tau": "tau, the similarity over which patches are linked (Eq. 5)",
-    "connectivity": "connectivity from which a region is left whole (III-C)",
+    "tau": "tau, the similarity above which patches are linked (Eq. 5)",
+    "connectivity": "connectivity at which a region is no longer cut (III-C)",
     "dominance": "dominance up to which a region is a dummy (III-D)",
     "min_patches": "smallest region, in patches",
 }
@@ -42,9 +42,9 @@ class Setting:
     Attributes
     ----------
     value : of the part; a name for "init" and "dummies".
-    regions : mean regions an image that count.
+    regions : mean number of regions per image that count.
     recall, recall_large, recall_budget : at box IoU 0.5: of all objects, of those over 2 % of
-        their image, and of all by the first 30 regions.
+        their image, and of all objects by the first 30 regions.
     """
 
     value: float | str
@@ -106,7 +106,7 @@ def to_dict(settings: Sequence[Setting]) -> list[dict[str, Any]]:
 
 
 def draw(study: str, settings: Sequence[Setting]) -> Any:
-    """Return a study as a figure: recall to the left, regions an image to the right."""
+    """Return a study as a figure: recall on the left axis, regions per image on the right."""
     drawn = figure(5.6, 3.6)
     axis = drawn.subplots()
     other = axis.twinx()
@@ -117,7 +117,7 @@ def draw(study: str, settings: Sequence[Setting]) -> Any:
         (f"R@0.5, first {recall.BUDGET}", [s.recall_budget for s in settings], "tab:purple"),
     )
     other.bar(x, [s.regions for s in settings], color="0.88", width=0.6)
-    other.set_ylabel("regions an image (bars)")
+    other.set_ylabel("regions per image (bars)")
     for label, values, colour in shown:
         axis.plot(x, values, marker="o", color=colour, label=label)
     axis.set_zorder(other.get_zorder() + 1)

@@ -1,20 +1,24 @@
-"""Patch features of photos, made once for all the methods that are compared on them."""
+"""Patch features of photos, computed once for all the methods that are compared on them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.benchmarks.output import write_whole
+from claid_ext.errors import UnreadableImageError
+from claid_ext.files import write_whole
 from claid_ext.progress import progress
+
+if TYPE_CHECKING:
+    from claid_ext.detector import Detector
 
 __all__ = ["Photo", "photo_features"]
 
@@ -45,6 +49,7 @@ def photo_features(
     weights: str | None = None,
     device: Any = None,
     keep: Path | None = None,
+    on_error: Callable[[Path, Exception], object] | None = None,
 ) -> list[Photo]:
     """Return the features of photos, by one backbone.
 
@@ -54,31 +59,44 @@ def photo_features(
     backbone, weights, device : as `claid_ext.Detector`.
     keep : a folder to keep features in, and to take them from where they are there already for the
         same file content (size and time of change), backbone and weights.
+    on_error : called with a photo that cannot be used and what is wrong with it; the photo is
+        left out. None: the error is raised.
 
     Raises
     ------
-    UnreadableImageError, WeightsUnavailableError, ImportError : as `claid_ext.Detector`.
+    UnreadableImageError, WeightsUnavailableError, ImportError, ValueError : as `Detector`.
     """
-    detector = None
+    detector: Detector | None = None
     photos = []
     for path in progress(paths, total=len(paths), description=f"features ({backbone})"):
-        stored = keep / f"{_key(path, backbone, weights)}.npz" if keep else None
+        stored = None
+        if keep and path.is_file():
+            stored = keep / f"{_key(path, backbone, weights)}.npz"
         if stored and stored.exists():
             photos.append(_load(path.name, stored))
             continue
-        if detector is None:
+        if detector is None:  # outside the try: a wrong backbone is no fault of a photo
             from claid_ext.detector import Detector
 
             detector = Detector(backbone, weights=weights, device=device, keep_features=True)
-        found = detector(path)[0]
-        assert found.features is not None  # keep_features
-        features = found.features.float().cpu().numpy()
-        photo = Photo(path.name, features, found.tree.grid, found.covered)
+        try:
+            photo = _photo(path, detector)
+        except (UnreadableImageError, ValueError) as error:
+            if on_error is None:
+                raise
+            on_error(path, error)
+            continue
         if stored:
-            stored.parent.mkdir(parents=True, exist_ok=True)
             write_whole(stored, partial(_save, photo))
         photos.append(photo)
     return photos
+
+
+def _photo(path: Path, detector: Detector) -> Photo:
+    found = detector(path)[0]
+    assert found.features is not None  # keep_features
+    features = found.features.float().cpu().numpy()
+    return Photo(path.name, features, found.tree.grid, found.covered)
 
 
 def _key(path: Path, backbone: str, weights: str | None) -> str:
@@ -89,8 +107,9 @@ def _key(path: Path, backbone: str, weights: str | None) -> str:
     return f"{path.stem}-{hashlib.sha256(repr((backbone, state)).encode()).hexdigest()[:16]}"
 
 
-def _save(photo: Photo, file: Any) -> None:
-    np.savez(file, features=photo.features, grid=photo.grid, covered=photo.covered)
+def _save(photo: Photo, path: Path) -> None:
+    with path.open("wb") as file:  # given a path, NumPy would put .npz behind it
+        np.savez(file, features=photo.features, grid=photo.grid, covered=photo.covered)
 
 
 def _load(name: str, file: Path) -> Photo:

@@ -31,7 +31,7 @@ def peak_extra_bytes(
     ----------
     task : "detect" (`claid_ext.detect`), "gram" (NumPy's F @ F.T, float32) or "ncut" (one
         normalised cut by scipy's eigh, float64).
-    grid, dim : of the made features, float32, which are in memory before and are not counted.
+    grid, dim : of the synthetic features, float32, which are in memory before and are not counted.
     threads : of the call and of BLAS.
     device : for "detect": None, or a torch device.
 

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
-__all__ = ["figure", "markdown_table", "save_figure", "save_json", "save_text", "write_whole"]
+from claid_ext.files import write_whole
+
+__all__ = ["figure", "markdown_table", "save_figure", "save_json", "save_text"]
 
 _DPI = 110
 
 
-def write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file beside its place and then put it there, over an older one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            write(file)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def save_text(path: Path, text: str) -> None:
     """Write text as UTF-8."""
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_whole(path, partial(Path.write_text, data=text, encoding="utf-8"))
 
 
 def save_json(path: Path, content: Any) -> None:
@@ -54,4 +45,4 @@ def figure(width: float = 6.4, height: float = 4.2) -> Any:
 
 def save_figure(path: Path, drawn: Any) -> None:
     """Write a figure as PNG."""
-    write_whole(path, lambda file: drawn.savefig(file, format="png", dpi=_DPI))
+    write_whole(path, partial(drawn.savefig, format="png", dpi=_DPI))

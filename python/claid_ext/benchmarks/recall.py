@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,15 +11,16 @@ from claid_ext.benchmarks.features import Photo
 from claid_ext.benchmarks.methods import Method
 from claid_ext.benchmarks.output import figure, markdown_table
 from claid_ext.evaluation.datasets import DetectionImage
-from claid_ext.evaluation.overlap import box_iou
-from claid_ext.evaluation.recall import RecallCurve, recall
+from claid_ext.evaluation.detection import recall_of_regions
+from claid_ext.evaluation.recall import RecallCurve
 from claid_ext.progress import progress
+from claid_ext.regions import Regions
 from claid_ext.tree import RegionTree
 
 __all__ = ["BUDGET", "curves", "draw", "measure", "to_dict", "to_markdown"]
 
 BUDGET = 30
-"""Regions an image in the second comparison: what the paper keeps of an image."""
+"""Regions per image in the second comparison: what the paper keeps of an image."""
 
 Curves = dict[str, dict[str, RecallCurve]]
 
@@ -32,17 +33,19 @@ def curves(
     budget: int | None = None,
     with_dummies: bool = False,
 ) -> RecallCurve:
-    """Return the recall of one detector's trees, boxes against boxes in original pixels.
+    """Return the recall of one detector's trees by boxes, as `claid eval recall` measures it.
 
     A budget takes the first regions in the order they were found, which in a tree is level by
     level, large regions first; dummies are no candidates unless `with_dummies`.
     """
-    images = []
-    for tree, photo, image in zip(trees, photos, truth, strict=True):
-        boxes = tree.pixel_boxes(photo.covered)
-        chosen = boxes if with_dummies else boxes[tree.kept]
-        images.append((box_iou(chosen, image.boxes), image.crowd, image.area_fraction))
-    return recall(images, budget)
+
+    def found() -> Iterator[tuple[DetectionImage, Regions]]:
+        for tree, photo, image in zip(trees, photos, truth, strict=True):
+            boxes = tree.pixel_boxes(photo.covered)
+            chosen = boxes if with_dummies else boxes[tree.kept]
+            yield image, Regions.of_boxes(image.size, chosen)
+
+    return recall_of_regions(found(), budget=budget)
 
 
 def measure(
@@ -114,7 +117,7 @@ def draw(found: Mapping[str, Mapping[str, RecallCurve]]) -> Any:
             )
         axis.set_xlabel("IoU")
         axis.grid(alpha=0.3)
-        axis.legend(fontsize=7, title="regions an image in brackets", title_fontsize=7)
+        axis.legend(fontsize=7, title="regions per image in brackets", title_fontsize=7)
     axes[0].set_ylabel("recall of annotated objects")
     axes[0].set_title("at each detector's own number of regions", fontsize=9)
     axes[1].set_title(f"first {BUDGET} regions of each", fontsize=9)

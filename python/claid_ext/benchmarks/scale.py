@@ -58,9 +58,9 @@ def measure(
 ) -> dict[str, list[Point]]:
     """Time every series over "patches" (768 channels) and over "channels" (2400 patches).
 
-    Features are made (`claid_ext.benchmarks.synthetic`), grids 3 to 4. At each size the series are
-    timed in turn, `rounds` times at 5000 patches and above, up to five times as often below. Peak
-    memory is that of a fresh process each.
+    Features are synthetic (`claid_ext.benchmarks.synthetic`), on grids of aspect 3 to 4. At each
+    size the series are timed in turn, `rounds` times at 5000 patches and above, up to five times as
+    often below. Peak memory is that of a fresh process each.
     """
     sweeps = {
         "patches": [(n, FIXED_CHANNELS) for n in patches],
@@ -98,7 +98,7 @@ def to_dict(found: dict[str, list[Point]]) -> dict[str, Any]:
 
 
 def to_markdown(found: dict[str, list[Point]]) -> str:
-    """Return a table a sweep: milliseconds, with peak extra megabytes in brackets."""
+    """Return one table per sweep: milliseconds, with peak extra megabytes in brackets."""
     parts = []
     for of, points in found.items():
         series = _series(points)
@@ -173,7 +173,7 @@ def _measure_size(n: int, d: int, rounds: int, memory: bool, cuda: bool) -> list
 
 
 def _repeats(patches: int) -> int:
-    """How many times the rounds a size gets: small ones are quick, and noise weighs more there."""
+    """By how much to multiply the rounds of a size: small ones are quick and noisier."""
     return min(5, max(1, _LARGEST_NCUT // patches))
 
 

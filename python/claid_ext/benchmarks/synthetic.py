@@ -1,4 +1,4 @@
-"""Made features with the structure of a photo's, at any grid and dimension, from NumPy alone.
+"""Synthetic features with the structure of a photo's, at any grid and dimension, from NumPy alone.
 
 For timing where no photo's features of that size are at hand: k-sums' sweeps and the number of cuts
 depend on the features, so white noise would time the wrong thing.
@@ -18,7 +18,7 @@ _AREAS = (0.005, 0.12)  # of an object, as a share of the image: few large ones,
 def scene_features(
     grid: tuple[int, int], dim: int, *, objects: int = 24, seed: int = 0
 ) -> NDArray[np.float32]:
-    """Return the features of a made scene, float32 (H * W, dim), rows not normalised.
+    """Return the features of a synthetic scene, float32 (H * W, dim), rows not normalised.
 
     Ellipses of random place and size, each with a direction of its own in feature space and half of
     them with a part that shares the whole's direction, lie over each other on a ground of smooth

@@ -1,4 +1,4 @@
-"""The paper's Table IV: cuts an image, time an image, time a cut, one thread on the CPU."""
+"""The paper's Table IV: cuts per image, time per image, time per cut, one thread on the CPU."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class Row:
     Attributes
     ----------
     name, title : of the detector.
-    cuts : mean number of cuts (or other eigenproblems) an image.
-    regions : mean number of regions an image that are kept.
-    image_ms : milliseconds an image: median over the rounds of the mean over the images.
-    cut_ms : the same a cut; None without cuts.
-    times_fastest : how many times as long as the detector that `fastest` names, over the rounds.
+    cuts : mean number of cuts (or other eigenproblems) per image.
+    regions : mean number of regions per image that are kept.
+    image_ms : milliseconds per image: median over the rounds of the mean over the images.
+    cut_ms : the same per cut; None without cuts.
+    times_fastest : the ratio to the time of the method called `unit`, over the rounds.
     """
 
     name: str
@@ -52,7 +52,7 @@ def measure(
     Parameters
     ----------
     photos, methods : one of each or more.
-    rounds : how often each photo is given to each method; the first photo once more, untimed.
+    rounds : how many times each method is timed on each photo, after one warm-up.
     unit : the name of the method that the last column counts in.
 
     Raises
@@ -93,7 +93,7 @@ def measure(
 def to_markdown(rows: Sequence[Row], unit: str) -> str:
     """Return the rows as a Markdown table."""
     title = next(row.title for row in rows if row.name == unit)
-    head = ["method", "cuts", "regions", "ms an image", "ms a cut", f"times {title}"]
+    head = ["method", "cuts", "regions", "ms per image", "ms per cut", f"times {title}"]
     return markdown_table(
         head,
         [

@@ -1,4 +1,4 @@
-"""Clocks: several things timed in turn in one process, so that noise strikes all of them alike."""
+"""Clocks: several things timed in turn in one process, so that noise affects all of them alike."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of each task in each round; round r of every task was taken next to each other."""
+    """Seconds of each task in each round; round r of every task was timed side by side."""
 
     seconds: dict[str, NDArray[np.float64]]
 

@@ -7,7 +7,7 @@ import importlib
 import sys
 from collections.abc import Sequence
 
-from claid_ext import __version__
+from claid_ext._version import __version__
 from claid_ext.errors import ClaidError
 
 __all__ = ["main"]

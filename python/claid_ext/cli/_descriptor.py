@@ -4,47 +4,66 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-__all__ = ["add_descriptor_options"]
+from claid_ext.choices import POOLINGS
 
-POOLINGS = ("mean", "max", "gem", "mask", "cells")
+if TYPE_CHECKING:
+    from claid_ext.descriptors import RegionDescriptor
+    from claid_ext.detector import Detector
+
+__all__ = ["DEFAULT_DESCRIPTOR", "add_descriptor_options", "descriptor_from"]
+
+DEFAULT_DESCRIPTOR = "resnet50"
 
 
 def add_descriptor_options(parser: argparse.ArgumentParser) -> None:
-    """Add --descriptor, --descriptor-weights, --pooling, --layer, --levels, --pca and --scales."""
+    """Add --descriptor, --descriptor-weights, --pooling, --layer and --octaves."""
     group = parser.add_argument_group("descriptor")
     group.add_argument(
         "--descriptor",
-        default="resnet50",
+        default=DEFAULT_DESCRIPTOR,
         metavar="NAME",
         help="resnet50, resnet101, vgg16, efficientnet_lite0, any network of timm, or tokens: "
-        "the detector's own features (default: resnet50)",
+        f"the detector's own features (default: {DEFAULT_DESCRIPTOR})",
     )
     group.add_argument(
-        "--descriptor-weights", type=Path, metavar="FILE", help="local file with its weights"
+        "--descriptor-weights",
+        type=Path,
+        metavar="FILE",
+        help="local file with the descriptor's weights",
     )
     group.add_argument(
         "--pooling",
         choices=POOLINGS,
-        help="over a region (default: cells for efficientnet_lite0, gem for all others)",
+        help="how a region becomes one vector; whitened also keeps maps, on which boxes are found "
+        "(default: whitened)",
     )
     group.add_argument(
-        "--layer", nargs="+", metavar="NAME", help="of the network (default: what suits it)"
+        "--layer",
+        nargs="+",
+        metavar="NAME",
+        help="layers of the network to pool (default: what suits it)",
     )
     group.add_argument(
-        "--levels",
+        "--octaves",
         type=int,
         metavar="N",
-        help="of a pyramid of images (default: 2 for efficientnet_lite0, 1 for all others)",
+        help="octaves of a pyramid of the photo, each twice as large, for any other pooling "
+        "(default: 1)",
     )
-    group.add_argument(
-        "--scales",
-        nargs="+",
-        type=float,
-        metavar="X",
-        help="of the photo at which regions are looked for; larger ones find smaller things "
-        "(default: 1 1.5 2.25 for focus_vits14, 1 for all others)",
-    )
-    group.add_argument(
-        "--pca", type=int, metavar="N", help="dimensions of a PCA-whitening (default: none)"
+
+
+def descriptor_from(args: argparse.Namespace, detector: Detector | None) -> RegionDescriptor:
+    """Load the RegionDescriptor that the options describe; "tokens" are those of `detector`."""
+    from claid_ext.descriptors import RegionDescriptor
+
+    tokens = args.descriptor == "tokens"
+    return RegionDescriptor(
+        detector.backbone if tokens and detector else args.descriptor,
+        weights=args.descriptor_weights,
+        pooling=args.pooling or "whitened",
+        layer=args.layer,
+        octaves=args.octaves,
+        device=args.device,
     )

@@ -7,32 +7,42 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claid_ext.choices import MAX_REGIONS
+
 if TYPE_CHECKING:
     from claid_ext.detector import Detector
 
-__all__ = ["add_detector_options", "detector_from", "detector_settings"]
+__all__ = [
+    "DEFAULT_BACKBONE",
+    "add_detector_options",
+    "detect_options",
+    "detector_from",
+    "detector_settings",
+]
+
+DEFAULT_BACKBONE = "dino_vitb8"
 
 _NUMBERS: dict[str, tuple[Any, str]] = {
     "tau": (float, "patches more similar than this are linked (default: what suits the backbone)"),
-    "connectivity": (float, "regions with a larger share of linked pairs are cut no further"),
-    "energy_top": (float, "share of patches that count as of high energy"),
-    "dominance": (float, "regions with at most this share of them are dummies"),
+    "connectivity": (float, "regions with at least this share of linked pairs are not cut further"),
+    "energy_top": (float, "share of patches that count as high-energy"),
+    "dominance": (float, "regions with at most this share of high-energy patches are dummies"),
     "min_patches": (int, "smallest region in patches (default: what suits the backbone)"),
-    "seed": (int, "of the visiting order"),
-    "max_passes": (int, "sweeps of k-sums in one cut, at most"),
-    "threads": (int, "CPU threads for the regions; never changes the answer"),
+    "seed": (int, "seed of the visiting order"),
+    "max_passes": (int, "most sweeps of k-sums in one cut"),
+    "threads": (int, "CPU threads for the regions; the answer is the same for any number"),
 }
 _CHOICES = {"init": ("seeds", "random"), "preset": ("released",)}
 
 
 def add_detector_options(parser: argparse.ArgumentParser) -> None:
-    """Add --backbone, --weights, --device, --batch-size and the options of claid_ext.detect."""
+    """Add --backbone, --weights, --device, --batch-size, --scales, the options of detect."""
     group = parser.add_argument_group("detector")
     group.add_argument(
         "--backbone",
-        default="dino_vitb8",
+        default=DEFAULT_BACKBONE,
         metavar="NAME",
-        help="see `claid backbones`; or any ViT of timm (default: dino_vitb8)",
+        help=f"see `claid backbones`; or any ViT of timm (default: {DEFAULT_BACKBONE})",
     )
     group.add_argument("--weights", type=Path, metavar="FILE", help="local file with its weights")
     group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
@@ -40,7 +50,23 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="images of equal size at once (default: 16 on a GPU, else 1)",
+        help="images of equal size per forward pass (default: 16 on a GPU, else 1)",
+    )
+    group.add_argument(
+        "--scales",
+        nargs="+",
+        type=float,
+        metavar="X",
+        help="sizes of the photo at which regions are looked for, 1 being the paper's; larger ones "
+        "find smaller things (default: 1)",
+    )
+    group.add_argument(
+        "--max-regions",
+        type=int,
+        default=MAX_REGIONS,
+        metavar="N",
+        help="most regions to keep of a photo: those that overlap the others most go first "
+        f"(default: {MAX_REGIONS})",
     )
     for name, (kind, what) in _NUMBERS.items():
         group.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar="N", help=what)
@@ -66,7 +92,13 @@ def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
     if args.weights is not None:
         status = args.weights.stat()
         weights = [os.path.abspath(args.weights), status.st_size, status.st_mtime_ns]  # noqa: PTH100
-    return {"backbone": args.backbone, "weights": weights, "options": options}
+    return {
+        "backbone": args.backbone,
+        "weights": weights,
+        "scales": args.scales or [1.0],
+        "max_regions": args.max_regions,
+        "options": options,
+    }
 
 
 def detector_from(args: argparse.Namespace, **more: Any) -> Detector:

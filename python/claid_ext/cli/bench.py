@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +16,23 @@ __all__ = ["add_parser", "run"]
 
 _OFFLINE = "focus_vits14"
 
+Failures = list[tuple[Path, str]]
+
 
 def add_parser(subparsers: Any) -> None:
     """Add `bench` and its four measurements to the command line."""
     parser = subparsers.add_parser(
         "bench",
-        help="measure speed and recall beside the peers, on this machine and your photos",
-        description="Measure speed and recall beside the peers. Writes Markdown, JSON and PNG.",
+        help="measure speed and recall against the peers, on this machine and your photos",
+        description="Measure speed and recall against the peers. Writes Markdown, JSON and PNG. "
+        "Photos that cannot be used are listed at the end; the exit code is 1 then.",
     )
     kinds = parser.add_subparsers(dest="kind", required=True, metavar="WHAT")
 
-    table4 = kinds.add_parser("table4", help="cuts, time an image, time a cut (paper, Table IV)")
+    table4 = kinds.add_parser("table4", help="cuts, time per image, time per cut (paper, Table IV)")
     table4.add_argument("photos", nargs="+", help="image files, folders or patterns")
-    table4.add_argument("--rounds", type=int, default=5, help="each photo so often (default 5)")
-    table4.add_argument("--limit", type=int, help="no more than so many photos")
+    table4.add_argument("--rounds", type=int, default=5, help="timings of each photo (default 5)")
+    table4.add_argument("--limit", type=int, help="use at most this many photos")
     _add_methods(table4)
 
     recall = kinds.add_parser("recall", help="recall over IoU (paper, Fig. 5)")
@@ -36,33 +40,50 @@ def add_parser(subparsers: Any) -> None:
     _add_methods(recall)
 
     scale = kinds.add_parser("scale", help="time and memory as patches and channels grow")
-    scale.add_argument("--patches", type=int, nargs="+", help="numbers of patches")
-    scale.add_argument("--channels", type=int, nargs="+", help="numbers of channels")
+    scale.add_argument("--patches", type=int, nargs="+", help="numbers of patches to measure")
+    scale.add_argument("--channels", type=int, nargs="+", help="numbers of channels to measure")
     scale.add_argument(
-        "--rounds", type=int, default=3, help="each size so often, small ones oftener (default 3)"
+        "--rounds",
+        type=int,
+        default=3,
+        help="timings of each size, more of small ones (default 3)",
     )
     scale.add_argument("--no-memory", action="store_true", help="do not measure peak memory")
 
-    ablation = kinds.add_parser("ablation", help="one part of the method at a time changed")
+    ablation = kinds.add_parser("ablation", help="change one part of the method at a time")
     _add_truth(ablation)
     ablation.add_argument("--studies", nargs="+", metavar="STUDY", help="default: all of them")
 
     for one in (table4, recall, ablation):
         one.add_argument("--backbone", default=_OFFLINE, help=f"default: {_OFFLINE}")
-        one.add_argument("--weights", help="a local file of the backbone's weights")
-        one.add_argument("--device", help="of the backbone")
+        one.add_argument("--weights", help="local file with the backbone's weights")
+        one.add_argument("--device", help="device of the backbone")
         one.add_argument("--tau", type=float, help="default: the backbone's")
         one.add_argument("--min-patches", type=int, help="default: the backbone's")
-        one.add_argument("--keep-features", type=Path, metavar="FOLDER", help="for later runs")
+        one.add_argument(
+            "--keep-features", type=Path, metavar="DIR", help="keep features for later runs"
+        )
     for one in (table4, recall, scale, ablation):
-        one.add_argument("-o", "--out", type=Path, default=Path("claid-bench"), help="folder")
+        one.add_argument(
+            "-o",
+            "--out",
+            type=Path,
+            default=Path("claid-bench"),
+            help="folder of the results (claid-bench)",
+        )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the Markdown, and write all files into the folder."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    {"table4": _table4, "recall": _recall, "scale": _scale, "ablation": _ablation}[args.kind](args)
-    return 0
+    """Measure, print the Markdown, and write all files into the folder.
+
+    Returns 0, or 1 where a photo could not be used; the others are measured then.
+    """
+    kinds = {"table4": _table4, "recall": _recall, "scale": _scale, "ablation": _ablation}
+    failed: Failures = []
+    kinds[args.kind](args, failed)
+    for path, why in failed:
+        print(why if str(path) in why else f"{path}: {why}", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _add_methods(parser: argparse.ArgumentParser) -> None:
@@ -77,8 +98,8 @@ def _add_methods(parser: argparse.ArgumentParser) -> None:
 
 def _add_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("truth", help="COCO instances JSON, or a folder with annotations.json")
-    parser.add_argument("--images", help="where a COCO file's pictures are, if not beside it")
-    parser.add_argument("--limit", type=int, help="no more than so many photos")
+    parser.add_argument("--images", help="folder of a COCO file's images, if not beside it")
+    parser.add_argument("--limit", type=int, help="use at most this many photos")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -88,7 +109,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     spec = BACKBONES.get(args.backbone)
     if spec is None and (args.tau is None or args.min_patches is None):
         raise ValueError(
-            f"--tau and --min-patches are needed: {args.backbone!r} is no named backbone"
+            f"--tau and --min-patches are needed: {args.backbone!r} is not a named backbone"
         )
     return {
         "tau": args.tau if args.tau is not None or spec is None else spec.tau,
@@ -98,20 +119,33 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _photos(args: argparse.Namespace, paths: list[Path]) -> list[Photo]:
+def _photos(args: argparse.Namespace, paths: list[Path], failed: Failures) -> list[Photo]:
+    """Return the photos that can be used, and add the others to `failed`."""
     from claid_ext.benchmarks.features import photo_features
 
-    return photo_features(
-        paths, args.backbone, weights=args.weights, device=args.device, keep=args.keep_features
+    photos = photo_features(
+        paths,
+        args.backbone,
+        weights=args.weights,
+        device=args.device,
+        keep=args.keep_features,
+        on_error=lambda path, error: failed.append((path, str(error))),
     )
+    if not photos:
+        raise ValueError("; ".join(why for _, why in failed) or "there are no photos to measure on")
+    return photos
 
 
-def _annotated(args: argparse.Namespace) -> tuple[list[Photo], list[DetectionImage], str]:
+def _annotated(
+    args: argparse.Namespace, failed: Failures
+) -> tuple[list[Photo], list[DetectionImage], str]:
     from claid_ext.evaluation.datasets import load_detection
 
     truth = load_detection(args.truth, args.images)
     images = list(truth.images)[: args.limit]
-    return _photos(args, [image.path for image in images]), images, truth.name
+    photos = _photos(args, [image.path for image in images], failed)
+    left_out = {path for path, _ in failed}
+    return photos, [image for image in images if image.path not in left_out], truth.name
 
 
 def _names(args: argparse.Namespace, names: tuple[str, ...]) -> list[str]:
@@ -137,30 +171,36 @@ def _setting(args: argparse.Namespace, photos: list[Photo], options: dict[str, A
     )
 
 
-def _table4(args: argparse.Namespace) -> None:
+def _table4(args: argparse.Namespace, failed: Failures) -> None:
     from claid_ext.benchmarks import table4
     from claid_ext.benchmarks.methods import TIMED, methods
     from claid_ext.images import find_images
 
     options = _options(args)
-    photos = _photos(args, find_images(args.photos)[: args.limit])
+    paths = find_images(
+        args.photos, on_error=lambda given, error: failed.append((Path(given), str(error)))
+    )
+    if not paths:
+        raise FileNotFoundError("; ".join(why for _, why in failed))
+    photos = _photos(args, paths[: args.limit], failed)
     chosen = methods(_names(args, TIMED), **options)
     unit = "cpu" if "cpu" in [m.name for m in chosen] else chosen[-1].name
     rows = table4.measure(photos, chosen, rounds=args.rounds, unit=unit)
     _write(
         args.out / "table4",
-        f"{_setting(args, photos, options)}; one thread; medians of {args.rounds} rounds in turn",
+        f"{_setting(args, photos, options)}; one thread; "
+        f"medians of {args.rounds} interleaved rounds",
         table4.to_markdown(rows, unit),
         [row.to_dict() for row in rows],
     )
 
 
-def _recall(args: argparse.Namespace) -> None:
+def _recall(args: argparse.Namespace, failed: Failures) -> None:
     from claid_ext.benchmarks import recall
     from claid_ext.benchmarks.methods import DETECTORS, methods
 
     options = _options(args)
-    photos, truth, name = _annotated(args)
+    photos, truth, name = _annotated(args, failed)
     found = recall.measure(photos, truth, methods(_names(args, DETECTORS), **options))
     _write(
         args.out / "recall",
@@ -171,7 +211,7 @@ def _recall(args: argparse.Namespace) -> None:
     )
 
 
-def _scale(args: argparse.Namespace) -> None:
+def _scale(args: argparse.Namespace, _: Failures) -> None:
     import claid_ext
     from claid_ext.benchmarks import scale
 
@@ -184,29 +224,30 @@ def _scale(args: argparse.Namespace) -> None:
     )
     _write(
         args.out / "scale",
-        f"made features; medians of {args.rounds} rounds in turn, of small sizes up to five times "
-        "as many; peak memory beyond the features",
+        f"synthetic features; medians of {args.rounds} interleaved rounds, up to five times as "
+        "many for small sizes; peak memory beyond the features",
         scale.to_markdown(found),
         scale.to_dict(found),
         scale.draw(found),
     )
 
 
-def _ablation(args: argparse.Namespace) -> None:
+def _ablation(args: argparse.Namespace, failed: Failures) -> None:
     from claid_ext.benchmarks import ablation
 
     studies = args.studies or list(ablation.STUDIES)
     if unknown := set(studies) - set(ablation.STUDIES):
         raise ValueError(
-            f"--studies must be of {', '.join(ablation.STUDIES)}, got {', '.join(sorted(unknown))}"
+            f"--studies must be one or more of {', '.join(ablation.STUDIES)}, "
+            f"got {', '.join(sorted(unknown))}"
         )
     options = _options(args)
-    photos, truth, name = _annotated(args)
+    photos, truth, name = _annotated(args, failed)
     for study in studies:
         settings = ablation.measure(study, photos, truth, **options)
         _write(
             args.out / f"ablation_{study}",
-            f"{name}: {_setting(args, photos, options)}, but for what the first column says",
+            f"{name}: {_setting(args, photos, options)}, except for the value in the first column",
             ablation.to_markdown(study, settings),
             ablation.to_dict(settings),
             ablation.draw(study, settings),

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from claid_ext.cli._outputs import write_whole
+from claid_ext.files import write_whole
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detection, Detector
-    from claid_ext.index import InstanceIndex
+    from claid_ext.search import InstanceIndex
 
 __all__ = ["PHOTOS", "add_parser", "run"]
 
@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 def demo_photos() -> list[Path]:
     """Find the photos. Raises WeightsUnavailableError where scikit-image is not installed."""
-    from claid_ext.offline import package_file
+    from claid_ext.weights import package_file
 
     return [package_file("scikit-image", f"skimage/data/{name}") for name in PHOTOS]
 
@@ -139,7 +139,7 @@ def find_again(
 
     The photo that a thing is from is left out of its search.
     """
-    from claid_ext.index import Query, report
+    from claid_ext.search import Query, report
 
     by_name = {photo.name: photo for photo in photos}
     pasted = paste_things(by_name, detector, folder / "pasted")
@@ -219,15 +219,14 @@ def _write_if_changed(path: Path, picture: Image.Image) -> None:
 
 
 def _open_index(path: Path, detector: Detector, descriptor: RegionDescriptor) -> InstanceIndex:
-    from claid_ext.index import InstanceIndex
+    from claid_ext.regions import region_source
+    from claid_ext.search import InstanceIndex
 
-    if (path / "manifest.json").is_file():
-        return InstanceIndex.open(path, detector=detector, descriptor=descriptor)
-    # Things as large as the demo's need no other scales, and it shall take seconds.
-    return InstanceIndex.create(path, detector=detector, descriptor=descriptor, scales=(1,))
+    source = region_source("detect", detector)
+    return InstanceIndex.open_or_create(path, regions=source, descriptor=descriptor)
 
 
 def _overlap(one: Any, other: Any) -> float:
-    from claid_ext.evaluation.overlap import box_iou
+    from claid_ext.overlap import box_iou
 
     return float(box_iou([one], [other])[0, 0])

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from claid_ext import __version__
+from claid_ext._version import __version__
 from claid_ext.cli._detector import add_detector_options, detector_from, detector_settings
-from claid_ext.cli._outputs import Job, Outputs, write_whole
+from claid_ext.cli._outputs import Job, Outputs
+from claid_ext.files import write_whole
 from claid_ext.progress import progress
+from claid_ext.regions import DetectedRegions
 
 if TYPE_CHECKING:
     from claid_ext.detector import Detection
@@ -29,7 +31,8 @@ _COCO_FILE = "coco.json"
 _DESCRIPTION = """\
 Find the regions of images. OUT gets a file for each image, under the image's path below the folder
 that was given; --format coco makes one file, OUT/coco.json, of the kept regions of all images.
-What is done already is skipped, unless the image or the options changed."""
+With several --scales, the JSON holds a tree per scale, and --draw shows the joined regions that
+`claid index` would store. Re-running processes only new and changed images."""
 
 
 def add_parser(subparsers: Any) -> None:
@@ -41,14 +44,14 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="OUT", help="folder")
     parser.add_argument("--format", choices=sorted(_SUFFIXES), default="json", help="(json)")
     parser.add_argument(
-        "--draw", action="store_true", help=f"also a picture of each image, <name>{_PICTURE}"
+        "--draw", action="store_true", help=f"also write a picture of each image, <name>{_PICTURE}"
     )
-    parser.add_argument("--force", action="store_true", help="redo what is done already")
+    parser.add_argument("--force", action="store_true", help="also process images already done")
     add_detector_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the command. Returns 0, or 1 where an image failed; the others are done then."""
+    """Run the command. Returns 0, or 1 if an image failed; the others are then done."""
     if args.weights is not None and not args.weights.is_file():
         raise FileNotFoundError(f"weights: there is no file {args.weights}")
     settings = {"version": __version__, **detector_settings(args)}
@@ -109,37 +112,53 @@ def _detect(
     failures: list[str],
 ) -> int:
     """Work through the jobs and return how many were done; the others get a line in `failures`."""
-    detector = detector_from(args)
+    source = DetectedRegions(detector_from(args), args.scales, max_regions=args.max_regions)
+    if len(source.scales) > 1 and args.format != "json":
+        raise ValueError(f"--format {args.format} holds one scale, got --scales {source.scales}")
     by_path = {str(job.image): job for job in jobs}
-    found = detector.stream(
+    stream = source.stream(
         [job.image for job in jobs],
         on_error=lambda image, error: failures.append(str(error)),
     )
     done = 0
-    for detection in progress(found, len(jobs), "detecting"):
-        assert detection.path is not None
-        job = by_path[detection.path]
-        sizes = [_write(file, detection, settings) for file in job.files]
+    for found in progress(stream, len(jobs), "detecting"):
+        assert found[0].path is not None
+        job = by_path[found[0].path]
+        sizes = [_write(file, found, source, settings) for file in job.files]
         outputs.finish(job, sizes)
         done += 1
     return done
 
 
-def _write(file: Path, detection: Detection, settings: dict[str, Any]) -> int:
-    """Write one result of an image, of the kind that its suffix says; return its size in bytes."""
+def _write(
+    file: Path, found: list[Detection], source: DetectedRegions, settings: dict[str, Any]
+) -> int:
+    """Write one result of an image, of the kind that its suffix says; return its size in bytes.
+
+    `found` are its detections, one per scale.
+    """
     if file.name.endswith(_PICTURE):
         from claid_ext.images import load_image
         from claid_ext.plot import draw_detection
 
-        assert detection.path is not None
-        picture = draw_detection(load_image(detection.path), detection)
+        assert found[0].path is not None
+        # What `claid index` keeps: on the photo, all scales joined.
+        regions = source.join(found)
+        picture = draw_detection(load_image(found[0].path), found[0], regions=regions)
         return write_whole(file, lambda part: picture.save(part, "PNG"))
     if file.name.endswith(_SUFFIXES["npz"]):
-        return write_whole(file, lambda part: _write_npz(part, detection))
+        return write_whole(file, lambda part: _write_npz(part, found[0]))
     if file.name.endswith(_SUFFIXES["coco"]):
-        content = _coco_part(detection)
+        content = _coco_part(found[0])
     else:
-        content = {"claid_ext": settings["version"], "detector": settings, **detection.to_dict()}
+        content = {"claid_ext": settings["version"], "detector": settings}
+        if len(found) == 1:
+            content |= found[0].to_dict()
+        else:
+            trees = [detection.to_dict() for detection in found]
+            shared = {name: trees[0][name] for name in ("image", "image_size")}
+            scales = zip(source.scales, trees, strict=True)
+            content |= {**shared, "scales": [{"scale": scale, **tree} for scale, tree in scales]}
     return write_whole(file, lambda part: part.write_text(json.dumps(content)))
 
 

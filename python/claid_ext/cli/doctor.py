@@ -8,6 +8,9 @@ import platform
 from collections.abc import Iterator
 from typing import Any
 
+from claid_ext.errors import WeightsUnavailableError
+from claid_ext.weights import PackageFile
+
 __all__ = ["add_parser", "run"]
 
 _PACKAGES = {
@@ -76,15 +79,29 @@ def _torch_cuda() -> str:
 def _weights() -> Iterator[tuple[str, str]]:
     from claid_ext.backbones import BACKBONES
     from claid_ext.backbones.hub import cached_file
-    from claid_ext.offline import offline_weights
 
-    for network, found in offline_weights().items():
-        yield network, str(found)
+    for network, package in _packages():
+        try:
+            yield network, str(package.find())
+        except WeightsUnavailableError as error:
+            yield network, str(error)
     try:
-        cached = [s.name for s in BACKBONES.values() if not s.offline and cached_file(s.timm_name)]
+        cached = [s.name for s in BACKBONES.values() if not s.package and cached_file(s.timm_name)]
     except ImportError:
         return
     yield "hub's cache", ", ".join(cached) or "none of the named backbones"
+
+
+def _packages() -> Iterator[tuple[str, PackageFile]]:
+    """Yield the networks whose weights come in packages."""
+    from claid_ext.backbones import BACKBONES
+
+    yield from ((name, spec.package) for name, spec in BACKBONES.items() if spec.package)
+    try:
+        from claid_ext.descriptors import NETWORKS
+    except ImportError:  # torch is not installed: said above
+        return
+    yield from ((name, spec.package) for name, spec in NETWORKS.items() if spec.package)
 
 
 def _hub() -> str:

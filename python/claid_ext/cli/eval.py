@@ -1,4 +1,4 @@
-"""`claid eval`: the paper's tables and figures on one's own machine and data."""
+"""`claid eval`: the paper's tables and figures on your own machine and data."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claid_ext.choices import REGION_SOURCES
 from claid_ext.cli._descriptor import add_descriptor_options
 from claid_ext.cli._detector import add_detector_options, detect_options, detector_from
-from claid_ext.cli._outputs import write_whole
+from claid_ext.cli._stages import add_stage_options
+from claid_ext.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from claid_ext.evaluation.report import Table
     from claid_ext.evaluation.setup import Setup
+    from claid_ext.evaluation.table import Table
 
 __all__ = ["add_parser", "run"]
 
-DOTS = 150  # an inch, of pictures
-REGIONS = ("detect", "grid", "full", "rmac")
+DOTS = 150  # per inch, of drawn figures
 OFFLINE = {"backbone": "focus_vits14", "descriptor": "efficientnet_lite0"}
 
 _TABLES = {
     "table1": "instance search on Instance-160, Instance-335 and INSTRE",
     "table2": "INSTRE-M: two things at once",
     "table3": "localisation: mean IoU over the true positives",
-    "table5": "image retrieval: Holidays, Oxford5k, Paris6k, and the revisited sets",
+    "table5": "image retrieval: Holidays, Oxford5k, Paris6k and the revisited sets",
     "table6": "seeds against random starts, dummies in or out, number of features",
     "table7": "the detector's backbone",
     "figure6": "sensitivity to the thresholds of dominance and connectivity",
-    "search": "any sets in the JSON layout: mAP, localised mAP, mIoU, vectors and time an image",
+    "search": "any sets in the JSON layout: mAP, localised mAP, mIoU, vectors per image, times",
 }
 _ONE_SET = {"table6": "instre", "table7": "instre", "figure6": "instance160"}
 
@@ -42,26 +43,36 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "eval",
         help="the paper's tables on your own data",
-        description="Measure, and print Markdown: our rows beside the paper's figures. "
-        "Layouts of the data sets: docs/evaluation.md.",
+        description="Measure and print Markdown tables: our rows beside the paper's figures. "
+        "docs/evaluation.md describes the layouts of the data sets.",
     )
     kinds = parser.add_subparsers(dest="table", required=True, metavar="TABLE")
     for name, what in _TABLES.items():
         table = kinds.add_parser(name, help=what, description=what)
-        _add_common(table)
+        _add_common(table, "DIR", "folder with the data sets")
         _add_search_options(table, name)
     recall = kinds.add_parser("recall", help="recall of objects over IoU thresholds (Fig. 5)")
-    _add_common(recall)
-    recall.add_argument("--images", type=Path, metavar="DIR", help="pictures of a COCO file")
-    recall.add_argument("--overlap", choices=("box", "mask"), default="box", help="(box)")
-    recall.add_argument("--budget", type=int, metavar="N", help="the first N regions of an image")
-    recall.add_argument("--draw", type=Path, metavar="FILE", help="the curves as a picture")
-    recall.add_argument("--regions", nargs="+", choices=REGIONS, default=["detect"])
+    _add_common(recall, "PATH", "COCO instances file, or folder with an annotations.json")
+    recall.add_argument("--images", type=Path, metavar="DIR", help="folder of a COCO file's images")
+    recall.add_argument(
+        "--overlap", choices=("box", "mask"), default="box", help="of boxes or masks (box)"
+    )
+    recall.add_argument(
+        "--budget", type=int, metavar="N", help="take the first N regions per image"
+    )
+    recall.add_argument("--draw", type=Path, metavar="FILE", help="draw the curves here")
+    recall.add_argument(
+        "--regions",
+        nargs="+",
+        choices=REGION_SOURCES,
+        default=["detect"],
+        help="where regions come from, two rows each (detect)",
+    )
     add_detector_options(recall)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table, write what files were asked for. Returns 0."""
+    """Measure, print the table, and write the files that were asked for. Returns 0."""
     table, figure = _recall(args) if args.table == "recall" else _search(args)
     print(table.markdown())
     if args.json is not None:
@@ -73,9 +84,9 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="the data sets")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the table as JSON too")
+def _add_common(parser: argparse.ArgumentParser, metavar: str, data: str) -> None:
+    parser.add_argument("--data", type=Path, required=True, metavar=metavar, help=data)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as JSON")
 
 
 def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
@@ -84,7 +95,7 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
         type=Path,
         default=Path("claid-eval"),
         metavar="DIR",
-        help="where the indexes are kept, so that a stopped run goes on (claid-eval)",
+        help="folder of the indexes; re-running the command resumes from it (claid-eval)",
     )
     parser.add_argument(
         "--denominator",
@@ -94,34 +105,47 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
     )
     if name in _ONE_SET:
         parser.add_argument(
-            "--set", default=_ONE_SET[name], help=f"another search set ({_ONE_SET[name]})"
+            "--set", default=_ONE_SET[name], help=f"the search set ({_ONE_SET[name]})"
         )
     else:
-        parser.add_argument("--regions", nargs="+", choices=REGIONS, default=_regions(name))
         parser.add_argument(
-            "--descriptors", nargs="+", metavar="NAME", help="several, with a row for each"
+            "--regions",
+            nargs="+",
+            choices=REGION_SOURCES,
+            default=_regions(name),
+            help=f"where regions come from, one row each ({' '.join(_regions(name))})",
+        )
+        parser.add_argument(
+            "--descriptors", nargs="+", metavar="NAME", help="one or more, one row each"
         )
     if name == "search":
-        parser.add_argument("--sets", nargs="+", metavar="DIR", help="folders in DIR (all)")
+        add_stage_options(parser)
+        parser.add_argument("--sets", nargs="+", metavar="DIR", help="folders in the data (all)")
     if name == "table7":
-        parser.add_argument("--backbones", nargs="+", metavar="NAME", help="(the paper's five)")
+        parser.add_argument(
+            "--backbones", nargs="+", metavar="NAME", help="default: the paper's five"
+        )
     if name == "figure6":
         for option in ("dominance", "connectivity"):
-            parser.add_argument(f"--{option}-values", nargs="+", type=float, metavar="X")
-        parser.add_argument("--draw", type=Path, metavar="FILE", help="the curves as a picture")
+            parser.add_argument(
+                f"--{option}-values", nargs="+", type=float, metavar="X", help="thresholds to try"
+            )
+        parser.add_argument("--draw", type=Path, metavar="FILE", help="draw the curves here")
+    parser.add_argument(
+        "--pca", type=int, metavar="N", help="length of the whitened vectors (default: 208)"
+    )
     add_detector_options(parser)
     add_descriptor_options(parser)
-    if name == "search":  # what runs with no model hub, and what the project's own figures are of
+    if name == "search":  # they need no model hub, and give the project's own figures
         parser.set_defaults(**OFFLINE)
 
 
 def _regions(name: str) -> list[str]:
-    return list(REGIONS) if name == "search" else ["detect"]
+    return list(REGION_SOURCES) if name == "search" else ["detect"]
 
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
     """The setups that the options ask for: every kind of regions with every descriptor."""
-    from claid_ext.descriptors import default_pooling
     from claid_ext.evaluation.setup import Setup
 
     one = Setup(
@@ -132,19 +156,27 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         if args.descriptor_weights is None
         else str(args.descriptor_weights),
         layer=None if args.layer is None else tuple(args.layer),
-        levels=args.levels,
+        octaves=args.octaves,
         scales=None if args.scales is None else tuple(args.scales),
         device=args.device,
+        batch_size=args.batch_size,
         pca=args.pca,
+        max_regions=args.max_regions,
         detect=detect_options(args),
+        **{name: getattr(args, name) for name in ("refine", "expand") if name in args},
     )
     regions = getattr(args, "regions", None) or [one.regions]
     descriptors = getattr(args, "descriptors", None) or [one.descriptor]
     return [
-        one.but(regions=r, descriptor=d, pooling=args.pooling or default_pooling(d))
+        one.but(regions=r, descriptor=d, pooling=args.pooling or _pooling(args.table))
         for r in regions
         for d in descriptors
     ]
+
+
+def _pooling(table: str) -> str:
+    """Return the product's pooling for its own figures, the paper's for the paper's tables."""
+    return "whitened" if table == "search" else "gem"
 
 
 def _text(path: Path | None) -> str | None:
@@ -190,14 +222,18 @@ def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
 def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
     from claid_ext.evaluation import load_detection, measure_recall
     from claid_ext.evaluation.charts import draw_recall
-    from claid_ext.evaluation.report import recall_table
+    from claid_ext.evaluation.table import recall_table
     from claid_ext.regions import region_source
 
     found = load_detection(args.data, args.images)
     curves = {
         name: measure_recall(
             found,
-            region_source(name, detector_from(args) if name == "detect" else None),
+            region_source(
+                name,
+                *((detector_from(args), args.scales) if name == "detect" else ()),
+                max_regions=None,  # of all that the detector finds
+            ),
             overlap=args.overlap,
             budget=args.budget,
             show_progress=True,

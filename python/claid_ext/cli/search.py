@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from claid_ext.cli._outputs import write_whole
+from claid_ext.cli._stages import add_stage_options
+from claid_ext.files import write_whole
 
 __all__ = ["add_parser", "run"]
 
@@ -18,7 +21,8 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "search",
         help="find a thing again in an index",
-        description="Rank the images of an index by the region most like the query's.",
+        description="Find the images of an index that show a thing, and where it is. The vectors "
+        "of their regions find the images (stage 1), the maps of the best ones the box (stage 2).",
     )
     parser.add_argument("index", type=Path, metavar="INDEX", help="made by `claid index`")
     parser.add_argument("query", type=Path, metavar="QUERY", help="an image")
@@ -28,29 +32,64 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         action="append",
         metavar=("x0", "y0", "x1", "y1"),
-        help="of the thing, in pixels; again for another view of it (default: the whole image)",
+        help="box around the thing, in pixels; repeat for other views of it (default: the "
+        "whole image)",
     )
     parser.add_argument(
-        "--all-of", action="store_true", help="the boxes are different things, all of them wanted"
+        "--all-of",
+        action="store_true",
+        help="the boxes are different things, and all of them are wanted",
     )
-    parser.add_argument("-k", type=int, default=10, metavar="K", help="how many images (10)")
     parser.add_argument(
-        "--min-size", type=float, default=0.0, metavar="N", help="least region in square pixels (0)"
+        "-k", type=int, default=10, metavar="K", help="how many images to return (default: 10)"
     )
-    parser.add_argument("--images", metavar="PATTERN", help="only images whose path matches it")
-    parser.add_argument("--draw", type=Path, metavar="PNG", help="a picture of what was found")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="a page that stands alone")
+    parser.add_argument(
+        "--min-size",
+        type=float,
+        default=0.0,
+        metavar="N",
+        help="smallest region, in square pixels (default: 0)",
+    )
+    parser.add_argument(
+        "--images",
+        metavar="PATTERN",
+        help="search only images whose path matches, such as '*/2024/*'",
+    )
+    parser.add_argument("--draw", type=Path, metavar="PNG", help="write a picture of the results")
+    parser.add_argument(
+        "--html",
+        type=Path,
+        metavar="FILE",
+        help="write the results as one self-contained HTML page",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    add_stage_options(parser)
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print on stderr how long each stage took"
+    )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do the command. Returns 0, also where nothing was found."""
-    from claid_ext.index import InstanceIndex, Query, report
+    """Run the command. Returns 0, also if nothing was found."""
+    from claid_ext.search import InstanceIndex, Query, report
+    from claid_ext.search.finding import StageTimes
 
     query = Query(args.query, args.box, all_of=args.all_of)
     with InstanceIndex.open(args.index, device=args.device) as index:
-        hits = index.search(query, args.k, min_size=args.min_size, images=args.images)[0]
+        times = StageTimes()
+        hits = index.search(
+            query,
+            args.k,
+            min_size=args.min_size,
+            images=args.images,
+            refine=args.refine,
+            expand=args.expand,
+            times=times,
+        )[0]
+    if args.verbose:
+        for stage, seconds in times.seconds.items():
+            print(f"{stage + ':':<9}{seconds * 1000:8.1f} ms", file=sys.stderr)
     # Both are made before either is written: what fails leaves no files behind.
     sheet = None if args.draw is None else report.contact_sheet(query, hits)
     page = None if args.html is None else report.html_report(query, hits)
@@ -58,10 +97,7 @@ def run(args: argparse.Namespace) -> int:
         write_whole(args.draw, partial(sheet.save, format="PNG"))
     if page is not None:
         write_whole(args.html, partial(Path.write_text, data=page, encoding="utf-8"))
-    results = [
-        {"image": hit.image, "box": list(hit.box), "score": hit.score, "level": hit.level}
-        for hit in hits
-    ]
+    results = [asdict(hit) for hit in hits]
     if args.json:
         asked = {"image": str(args.query), "boxes": args.box, "all_of": args.all_of}
         print(json.dumps({"query": asked, "results": results}))

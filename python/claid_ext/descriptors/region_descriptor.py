@@ -1,4 +1,4 @@
-"""`RegionDescriptor`: images and their regions in, one unit vector a region out."""
+"""`RegionDescriptor`: images and their regions in, one unit vector per region out."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from claid_ext.backbones import BACKBONES, Backbone, load_backbone
-from claid_ext.descriptors.networks import (
-    ConvNetwork,
-    TokenNetwork,
-    default_pooling,
-    timm_network,
-    token_map,
-)
+from claid_ext.descriptors.maps import photo_maps, region_vectors
+from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork, timm_network, token_map
 from claid_ext.descriptors.pooling import POOLINGS, FeatureMap, pool_regions
+from claid_ext.descriptors.shipped import shipped_basis
 from claid_ext.images import as_image
 from claid_ext.regions import Regions
 
@@ -29,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RegionDescriptor"]
 
 _TOKENS = "tokens:"  # before a backbone's name
+_PROBE_SIZE = (64, 64)  # of an image by which a network's dimensions are found out
 
 
 class RegionDescriptor:
@@ -46,9 +43,9 @@ class RegionDescriptor:
         backbone: str | Backbone | nn.Module = "resnet50",
         *,
         weights: str | Path | None = None,
-        pooling: str | None = None,
+        pooling: str = "whitened",
         layer: str | Sequence[str] | None = None,
-        levels: int | None = None,
+        octaves: int | None = None,
         device: str | torch.device | None = None,
         batch_size: int = 8,
     ) -> None:
@@ -63,15 +60,18 @@ class RegionDescriptor:
             (B, 3, H, W) to maps (B, C, h, w).
         weights : None for the usual source; "hub"; "torchvision"; or a file, .pth or .safetensors,
             in torchvision's or timm's names, bare or within a training checkpoint (SwAV's, MoCo's).
-        pooling : "mean", "max", "gem" (p = 3) over the box, or "mask": the mean over the region's
-            own patches (over the box where a region has no mask, as a query's); "cells": the means
-            over 3 x 3 cells of the box, each normalised, of all layers but the last of several,
-            with the last one's mean; None for what suits the network (`default_pooling`).
+        pooling : "whitened" (the default): the mean of the map's cells over the box, each whitened
+            by a basis (arXiv 1511.05879 and Jégou and Chum, ECCV 2012); with it an index also keeps
+            the maps themselves, and finds the box on them. The others give one vector per region
+            and nothing else: "mean", "max", "gem" (p = 3) over the box; "mask": the mean over the
+            region's own patches (over the box where a region has no mask, as a query's); "cells":
+            the means over 3 x 3 cells of the box, each normalised, of all layers but the last of
+            several, with the last one's mean.
         layer : one of timm's stages, such as "layer3", or several: each is pooled and normalised,
             then they are joined. None for the network's default.
-        levels : of a pyramid of images, each twice as large as the one before, all of which go
-            through the network; smaller regions are seen on larger ones (`ConvNetwork.level_of`).
-            None for what suits the network: 2 for "efficientnet_lite0", else 1.
+        octaves : of a pyramid of the image, each twice as large as the one before, all of which go
+            through the network; smaller regions are seen on larger ones (`ConvNetwork.octave_of`).
+            None for 1; not for "whitened".
         device : where the network runs; None for CUDA where there is a device, else the CPU.
         batch_size : how many images of one size go through it together.
 
@@ -80,15 +80,16 @@ class RegionDescriptor:
         ValueError : an unknown name, pooling or layer; weights that do not fit.
         WeightsUnavailableError : weights that cannot be had here; the message names the ways out.
         """
-        pooling = default_pooling(backbone) if pooling is None else pooling
         if pooling not in POOLINGS:
             raise ValueError(f"pooling must be one of {', '.join(POOLINGS)}, got {pooling!r}")
-        if levels is not None and (isinstance(levels, bool) or levels not in range(1, 5)):
-            raise ValueError(f"levels must be from 1 to 4 or None, got {levels!r}")
+        if octaves is not None and (isinstance(octaves, bool) or octaves not in range(1, 5)):
+            raise ValueError(f"octaves must be from 1 to 4 or None, got {octaves!r}")
+        if pooling == "whitened" and octaves not in {None, 1}:
+            raise ValueError(f'octaves is not for pooling="whitened", got {octaves}')
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         layers = (layer,) if isinstance(layer, str) else layer
-        self.network = _network(backbone, weights, layers, device, levels)
+        self.network = _network(backbone, weights, layers, device, octaves)
         self.pooling = pooling
         self.batch_size = batch_size
         self._source = backbone if isinstance(backbone, str) else None
@@ -97,14 +98,29 @@ class RegionDescriptor:
         self._checksum: str | None = None
 
     @property
+    def two_stages(self) -> bool:
+        """Whether an index keeps maps beside the vectors, and finds boxes on them."""
+        return self.pooling == "whitened"
+
+    @property
+    def weights(self) -> str:
+        """SHA-256 of the network's weights, hexadecimal."""
+        if self._checksum is None:
+            self._checksum = self.network.fingerprint
+        return self._checksum
+
+    @property
     def dim(self) -> int:
         """Length of a vector."""
         if self._dim is None:
-            from PIL import Image
-
-            probe = Image.new("RGB", (64, 64))
-            self._dim = self([probe], [Regions.of_boxes((64, 64), [[0, 0, 64, 64]])])[0].shape[1]
+            self._dim = self([_probe()], [Regions.whole(_PROBE_SIZE)])[0].shape[1]
         return self._dim
+
+    @property
+    def channels(self) -> int:
+        """Channels of all layers: the length of a vector that no basis has shortened."""
+        (maps,) = self.maps([_probe()], [Regions.whole(_PROBE_SIZE)])
+        return sum(len(one.values) for one in maps)
 
     def __call__(
         self, images: Sequence[Any], regions: Sequence[Regions]
@@ -118,16 +134,20 @@ class RegionDescriptor:
 
         Returns
         -------
-        One float32 (R, dim) an image, each row of length 1 (a region whose features are all zero
-        stays zero).
+        One float32 (R, dim) per image, each row of length 1 (a region whose features are all zero
+        stays zero). "whitened" takes the basis that comes with this package, if there is one for
+        the network, and leaves cells unwhitened otherwise; an index has its own.
 
         Raises
         ------
         UnreadableImageError : a path that is no readable image.
         ValueError : not one `Regions` an image, or made for another image size.
         """
-        if len(images) != len(regions):
-            raise ValueError(f"{len(images)} images, but regions of {len(regions)}")
+        if self.two_stages:
+            basis = shipped_basis(self.weights)
+            made = zip(self.maps(images, regions), regions, strict=True)
+            return [region_vectors(maps, its.boxes, basis) for maps, its in made]
+        self._check(images, regions)
         vectors: list[NDArray[np.float32] | None] = [None] * len(images)
         shared = [i for i, its in enumerate(regions) if self._reuses_tokens(its)]
         for i in shared:
@@ -139,44 +159,73 @@ class RegionDescriptor:
         pictures = [as_image(images[i]) for i in others]
         for i, picture in zip(others, pictures, strict=True):
             _check_size(picture, regions[i])
-        level_of = [self.network.level_of(regions[i].boxes, regions[i].image_size) for i in others]
+        octave_of = [
+            self.network.octave_of(regions[i].boxes, regions[i].image_size) for i in others
+        ]
         # A photo without regions goes through the network too, to know a vector's length.
-        wanted = [set(levels.tolist()) or {0} for levels in level_of]
-        for number, level, maps in self.network.maps(pictures, wanted, self.batch_size):
-            i, rows = others[number], np.flatnonzero(level_of[number] == level)
+        wanted = [set(octaves.tolist()) or {0} for octaves in octave_of]
+        for number, octave, maps in self.network.maps(pictures, wanted, self.batch_size):
+            i, rows = others[number], np.flatnonzero(octave_of[number] == octave)
             pooled, into = self._pool(maps, regions[i], rows), vectors[i]
             if into is None:
                 into = vectors[i] = np.empty((len(regions[i]), pooled.shape[1]), np.float32)
             into[rows] = pooled
         return [vector for vector in vectors if vector is not None]
 
+    def maps(self, images: Sequence[Any], regions: Sequence[Regions]) -> list[list[FeatureMap]]:
+        """Return the feature maps of images at the size at which an index keeps them.
+
+        Arguments and errors are those of a call; the detector's tokens, where the regions hold
+        them, are taken instead of another forward.
+        """
+        self._check(images, regions)
+        pictures = [as_image(image) for image in images]
+        for picture, its in zip(pictures, regions, strict=True):
+            _check_size(picture, its)
+        fresh = [i for i, its in enumerate(regions) if not self._reuses_tokens(its)]
+        made = photo_maps(self.network, [pictures[i] for i in fresh], self.batch_size)
+        by_image = dict(zip(fresh, made, strict=True))
+        for i, its in enumerate(regions):
+            if i not in by_image and its.tokens is not None:
+                by_image[i] = [token_map(*its.tokens)]
+        return [by_image[i] for i in range(len(images))]
+
+    def _check(self, images: Sequence[Any], regions: Sequence[Regions]) -> None:
+        if len(images) != len(regions):
+            raise ValueError(f"{len(images)} images, but regions of {len(regions)}")
+
     def manifest(self) -> dict[str, Any]:
         """Return what an index must know to describe a query alike, ready for JSON."""
-        if self._checksum is None:
-            self._checksum = self.network.fingerprint
         return {
             "name": self.network.name,
             "layers": list(self.network.layers),
-            "levels": self.network.levels,
+            "octaves": self.network.octaves,
             "pooling": self.pooling,
             "dim": self.dim,
-            "weights": self._checksum,
+            "weights": self.weights,
         }
 
     def recipe(self) -> dict[str, Any] | None:
-        """Return the arguments that make this descriptor again; None for one made of a module."""
+        """Return how to make this descriptor again; None for one made of a module."""
         if isinstance(self.network, TokenNetwork):
-            loaded = self.network.backbone.recipe()
-            network = loaded and {**loaded, "backbone": f"{_TOKENS}{loaded['backbone']}"}
-        elif self._source is not None:
-            network = {"backbone": self._source, "weights": self._weights}
-        else:
-            network = None
-        if network is None:
+            backbone = self.network.backbone.recipe()
+            return backbone and {
+                "recipe": "tokens",
+                "version": 1,
+                "backbone": backbone,
+                "pooling": self.pooling,
+            }
+        if self._source is None:
             return None
-        if isinstance(self.network, ConvNetwork):
-            network |= {"layer": list(self.network.layers), "levels": self.network.levels}
-        return {**network, "pooling": self.pooling}
+        return {
+            "recipe": "network",
+            "version": 1,
+            "name": self._source,
+            "weights": self._weights,
+            "layers": list(self.network.layers),
+            "octaves": self.network.octaves,
+            "pooling": self.pooling,
+        }
 
     def _reuses_tokens(self, regions: Regions) -> bool:
         return isinstance(self.network, TokenNetwork) and regions.tokens is not None
@@ -185,7 +234,7 @@ class RegionDescriptor:
     def _pool(
         self, maps: list[FeatureMap], regions: Regions, some: NDArray[np.int64]
     ) -> NDArray[np.float32]:
-        """Pool some regions, int64 (n,), on one level; float32 (n, dim)."""
+        """Pool some regions, int64 (n,), on one octave; float32 (n, dim)."""
         masks = None if regions.masks is None else regions.masks[some]
         pooled = []
         for number, one in enumerate(maps, start=1):
@@ -203,7 +252,7 @@ def _network(
     weights: str | Path | None,
     layers: Sequence[str] | None,
     device: str | torch.device | None,
-    levels: int | None,
+    octaves: int | None,
 ) -> ConvNetwork | TokenNetwork:
     if isinstance(backbone, str) and backbone == "tokens":
         raise ValueError(
@@ -211,16 +260,16 @@ def _network(
         )
     tokens = isinstance(backbone, str) and (backbone in BACKBONES or backbone.startswith(_TOKENS))
     if isinstance(backbone, str) and not tokens:
-        return timm_network(backbone, weights, layers, device, levels)
+        return timm_network(backbone, weights, layers, device, octaves)
     if layers is not None:
         raise ValueError(f"layer is for networks with names in timm, got {layers!r}")
     if weights is not None and not tokens:
         raise ValueError("weights are for a network given by name, this one has its own")
     if isinstance(backbone, nn.Module):
         name = f"module:{type(backbone).__name__}"
-        return ConvNetwork(backbone, name=name, levels=levels or 1, device=device)
-    if levels not in (None, 1):
-        raise ValueError(f"levels is not for the tokens of a backbone, got {levels}")
+        return ConvNetwork(backbone, name=name, octaves=octaves or 1, device=device)
+    if octaves not in (None, 1):
+        raise ValueError(f"octaves is not for the tokens of a backbone, got {octaves}")
     if isinstance(backbone, str):
         name = backbone.removeprefix(_TOKENS)
         return TokenNetwork(load_backbone(name, weights=weights, device=device))
@@ -236,6 +285,13 @@ def _lasting(weights: str | Path | None) -> str | None:
     if weights is None or weights in {"hub", "torchvision"}:
         return None if weights is None else str(weights)
     return str(Path(weights).absolute())
+
+
+def _probe() -> Image.Image:
+    from PIL import Image as Pillow
+
+    height, width = _PROBE_SIZE
+    return Pillow.new("RGB", (width, height))
 
 
 def _check_size(picture: Image.Image, regions: Regions) -> None:

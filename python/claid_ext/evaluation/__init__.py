@@ -6,12 +6,12 @@ from claid_ext.evaluation.datasets import (
     SEARCH_SETS,
     DetectionImage,
     DetectionSet,
-    Query,
+    SearchQuery,
     SearchSet,
     load_detection,
     load_search,
 )
-from claid_ext.evaluation.detection import measure_recall, pixel_masks
+from claid_ext.evaluation.detection import measure_recall, pixel_masks, recall_of_regions
 from claid_ext.evaluation.metrics import (
     average_precision,
     flags,
@@ -23,15 +23,15 @@ from claid_ext.evaluation.metrics import (
     revisited_truth,
     trapezoidal_average_precision,
 )
-from claid_ext.evaluation.overlap import box_area, box_iou, mask_iou
 from claid_ext.evaluation.recall import RecallCurve, best_overlaps, recall
+from claid_ext.overlap import box_area, box_iou, mask_iou
 
 __all__ = [
     "SEARCH_SETS",
     "DetectionImage",
     "DetectionSet",
-    "Query",
     "RecallCurve",
+    "SearchQuery",
     "SearchSet",
     "average_precision",
     "best_overlaps",
@@ -49,6 +49,7 @@ __all__ = [
     "pixel_masks",
     "rank",
     "recall",
+    "recall_of_regions",
     "revisited_truth",
     "trapezoidal_average_precision",
 ]

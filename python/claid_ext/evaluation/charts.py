@@ -1,4 +1,4 @@
-"""Figures 5 and 6 as pictures; `savefig` of what comes back writes them."""
+"""Figures 5 and 6 as matplotlib figures; their `savefig` writes them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from claid_ext.evaluation.metrics import CUTOFFS
 from claid_ext.evaluation.recall import RecallCurve
-from claid_ext.evaluation.report import Table
+from claid_ext.evaluation.table import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ WIDTH, HEIGHT = 4.5, 3.4  # inches, one panel
 
 
 def draw_recall(curves: Mapping[str, RecallCurve]) -> Figure:
-    """Recall over IoU thresholds, a line a detector: all objects, and beside them the large."""
+    """Recall over IoU thresholds, one line per detector: all objects left, large ones right."""
     figure, panels = _panels(2)
     for panel, part in zip(panels, ("all", "large"), strict=True):
         for name, curve in curves.items():

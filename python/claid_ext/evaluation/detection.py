@@ -1,8 +1,8 @@
-"""Recall of a detector's regions over a set of pictures (paper, section V-C and Fig. 5)."""
+"""Recall of the objects of a detection set by regions (paper, section V-C and Fig. 5)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from claid_ext.evaluation.datasets import DetectionImage, DetectionSet
-from claid_ext.evaluation.overlap import box_iou, mask_iou
 from claid_ext.evaluation.recall import RecallCurve, recall
+from claid_ext.overlap import box_iou, mask_iou
 
 if TYPE_CHECKING:
     from claid_ext.regions import Regions
 
-__all__ = ["measure_recall", "pixel_masks"]
+__all__ = ["measure_recall", "pixel_masks", "recall_of_regions"]
 
-BATCH = 8
+BATCH = 8  # images given to the source at once
 
 Overlap = Literal["box", "mask"]
 
@@ -34,16 +34,38 @@ def measure_recall(
     """Recall of the objects of a detection set by the regions of `source`.
 
     source: from `claid_ext.regions.region_source`, or anything that gives Regions for paths.
+    overlap, budget: as `recall_of_regions`.
+    Raises FileNotFoundError if images are missing, and what `recall_of_regions` raises.
+    """
+    from claid_ext.progress import progress
+
+    detection_set.check_files()
+    found = progress(
+        _regions(detection_set.images, source),
+        total=len(detection_set.images),
+        description=detection_set.name,
+        disable=None if show_progress else True,
+    )
+    return recall_of_regions(found, overlap=overlap, budget=budget)
+
+
+def recall_of_regions(
+    found: Iterable[tuple[DetectionImage, Regions]],
+    *,
+    overlap: Overlap = "box",
+    budget: int | None = None,
+) -> RecallCurve:
+    """Recall of the objects of images by the regions found in each of them.
+
     overlap: IoU of the regions' boxes with the objects', or of the masks, both at the image's
-    own resolution (a region without a mask is its box). budget: only the first so many regions of
-    an image; ours come level by level, as the tree finds them.
-    Raises FileNotFoundError if pictures are missing, ValueError if masks are asked of a set of
-    boxes or an image has another size than the set says.
+    own resolution (a region without a mask counts as its box). budget: how many regions per image
+    count, the first ones; ours come in the order of the tree, level by level.
+    Raises ValueError if masks are asked of a set of boxes, or if regions are of an image of another
+    size than the set says.
     """
     if overlap not in ("box", "mask"):
         raise ValueError(f"overlap: wanted 'box' or 'mask', got {overlap!r}")
-    detection_set.check_files()
-    return recall(_images(detection_set, source, overlap, show_progress), budget)
+    return recall((_overlaps(image, regions, overlap) for image, regions in found), budget)
 
 
 def pixel_masks(regions: Regions) -> npt.NDArray[np.bool_]:
@@ -64,30 +86,19 @@ def pixel_masks(regions: Regions) -> npt.NDArray[np.bool_]:
     return masks
 
 
-def _images(
-    detection_set: DetectionSet,
-    source: Callable[[Sequence[Path]], list[Regions]],
-    overlap: Overlap,
-    show_progress: bool,
-) -> Iterator[tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]]:
-    from claid_ext.progress import progress
-
-    for image, regions in progress(
-        _regions(detection_set.images, source),
-        total=len(detection_set.images),
-        description=detection_set.name,
-        disable=None if show_progress else True,
-    ):
-        if regions.image_size != image.size:
-            raise ValueError(
-                f"{image.path}: the ground truth is for {image.size[0]} x {image.size[1]} pixels, "
-                f"the picture has {regions.image_size[0]} x {regions.image_size[1]}"
-            )
-        if overlap == "mask":
-            ious = mask_iou(pixel_masks(regions), image.masks())
-        else:
-            ious = box_iou(regions.boxes, image.boxes)
-        yield ious, image.crowd, image.area_fraction
+def _overlaps(
+    image: DetectionImage, regions: Regions, overlap: Overlap
+) -> tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]:
+    if regions.image_size != image.size:
+        raise ValueError(
+            f"{image.path}: the ground truth is for {image.size[0]} x {image.size[1]} pixels, "
+            f"the image has {regions.image_size[0]} x {regions.image_size[1]}"
+        )
+    if overlap == "mask":
+        ious = mask_iou(pixel_masks(regions), image.masks())
+    else:
+        ious = box_iou(regions.boxes, image.boxes)
+    return ious, image.crowd, image.area_fraction
 
 
 def _regions(

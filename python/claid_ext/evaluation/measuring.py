@@ -1,10 +1,10 @@
-"""Measure a setup on a set: make its index, ask its queries, score the answers."""
+"""Measure a setup on a set: build its index, run its queries, score the answers."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,15 +12,18 @@ import numpy as np
 
 from claid_ext.evaluation.datasets import SearchSet
 from claid_ext.evaluation.metrics import Denominator
-from claid_ext.evaluation.scoring import score
+from claid_ext.evaluation.ranking import ranking_of
+from claid_ext.evaluation.scoring import Ranking, score
 from claid_ext.evaluation.setup import Measurement, Setup
 
 if TYPE_CHECKING:
+    from claid_ext.backbones import Backbone
     from claid_ext.descriptors import RegionDescriptor
-    from claid_ext.detector import Detection, Detector
-    from claid_ext.index import InstanceIndex, Query
+    from claid_ext.detector import Detector
+    from claid_ext.search import InstanceIndex, Query
+    from claid_ext.search.finding import Prepared
 
-__all__ = ["KeepDummies", "Measurer"]
+__all__ = ["Measurer"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -29,36 +32,12 @@ TIMED = 12  # images, and queries, that the stages are timed on
 TIMED_K = 100  # images asked for when the search is timed
 
 
-class KeepDummies:
-    """A detector whose dummies count as regions, for the paper's Table VI."""
-
-    def __init__(self, detector: Detector) -> None:
-        """Wrap a detector; the options say so, and so the manifest of an index made with it."""
-        self._detector = detector
-        self.detect_options = {**detector.detect_options, "dummies": "kept"}
-
-    def at(self, scale: float) -> KeepDummies:
-        """Return the same at another scale."""
-        return KeepDummies(self._detector.at(scale))
-
-    def __call__(self, images: Any, progress: bool = False) -> list[Detection]:
-        """Detect, then call no region a dummy."""
-        return [
-            replace(found, tree=replace(found.tree, dummy=np.zeros(len(found.tree), dtype=bool)))
-            for found in self._detector(images, progress)
-        ]
-
-    def __getattr__(self, name: str) -> Any:
-        """Hand out the detector's own attributes."""
-        return getattr(self._detector, name)
-
-
 @dataclass
 class Measurer:
     """Measures setups on sets; call it with both.
 
-    work: the folder where indexes are kept, one each for a set under a setup. A run that was
-    stopped goes on there, and what is there is not made again.
+    work: the folder of the indexes, one for each set and setup. An interrupted run resumes there,
+    and images that are indexed already are not processed again.
     """
 
     work: Path
@@ -67,61 +46,83 @@ class Measurer:
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __call__(self, search_set: SearchSet, setup: Setup) -> Measurement:
-        """Make or complete the index of the set, ask all of its queries, score the answers.
+        """Build or complete the index of the set, run all of its queries, score the answers.
 
-        Times are of a few images and queries, one at a time, after one to warm up: they do not
-        hang on what a former run had done already.
+        Times are taken on a few images and queries, one at a time after a warm-up, so they do not
+        depend on how much of the index an earlier run had built.
         """
-        from claid_ext.evaluation.ranking import count_vectors, rank_everything
-        from claid_ext.index import Query
+        from claid_ext.search import Query
 
-        detector, descriptor = self._load(setup)
-        with self._index(search_set, setup, detector, descriptor) as index:
+        with self._index(search_set, setup) as index:
             report = index.add([str(p) for p in search_set.images], progress=self.show_progress)
             queries = [Query(query.image, query.boxes) for query in search_set.queries]
-            vectors = [index.describe([query])[0] for query in self._progress(queries)]
-            rankings = rank_everything(index.path, vectors, search_set.images)
+            both: list[Ranking] = []
+            first: list[Ranking] = []
+            for query in self._progress(queries):
+                (prepared,) = index.prepare([query])
+                self._search(index, prepared, search_set, both, setup.refine, setup.expand)
+                if prepared.templates:
+                    self._search(index, prepared, search_set, first, 0, 0)
+            sizes = index.store.record_bytes()
             return Measurement(
-                scores=score(search_set, rankings, self.denominator),
-                features=count_vectors(index.path),
+                scores=score(search_set, both, self.denominator),
+                stage_1=score(search_set, first, self.denominator) if first else None,
+                features=index.regions_count,
                 images=len(index),
-                milliseconds=_time_stages(index, search_set, queries),
+                bytes_per_image=float(sizes.mean()) if len(sizes) else 0.0,
+                largest_bytes=int(sizes.max(initial=0)),
+                milliseconds=_time_stages(index, search_set, queries, setup),
                 unreadable=len(report.failed),
             )
 
-    def _index(
-        self, search_set: SearchSet, setup: Setup, detector: Any, descriptor: RegionDescriptor
-    ) -> InstanceIndex:
-        from claid_ext.index import InstanceIndex
+    @staticmethod
+    def _search(  # noqa: PLR0917 (one call, twice)
+        index: InstanceIndex,
+        query: Prepared,
+        search_set: SearchSet,
+        rankings: list[Ranking],
+        refine: int,
+        expand: int,
+    ) -> None:
+        (hits,) = index.search([query], len(index) or 1, refine=refine, expand=expand)
+        rankings.append(ranking_of(hits, search_set.images))
 
-        folder = self.work / setup.folder_name(search_set.name)
-        if (folder / "manifest.json").is_file():
-            return InstanceIndex.open(folder, detector=detector, descriptor=descriptor)
-        return InstanceIndex.create(
-            folder,
-            detector=detector,
+    def _index(self, search_set: SearchSet, setup: Setup) -> InstanceIndex:
+        from claid_ext.regions import region_source
+        from claid_ext.search import InstanceIndex
+
+        detector, descriptor = self._load(setup)
+        scales = setup.scales if detector is not None else None
+        return InstanceIndex.open_or_create(
+            self.work / setup.folder_name(search_set.name),
             descriptor=descriptor,
-            regions=setup.regions,
-            scales=setup.scales if setup.regions == "detect" else None,
+            regions=region_source(
+                setup.regions,
+                detector,
+                scales,
+                with_dummies=setup.dummies and bool(detector),
+                max_regions=setup.max_regions,
+            ),
             pca=setup.pca,
         )
 
-    def _load(self, setup: Setup) -> tuple[Any, RegionDescriptor]:
-        """Make the networks of a setup, or keep those of the one before that are the same."""
+    def _load(self, setup: Setup) -> tuple[Detector | None, RegionDescriptor]:
+        """Load the networks of a setup, keeping those that the setup before used too."""
         tokens = setup.descriptor == "tokens"
-        detector: Any = None
+        detector: Detector | None = None
         if setup.regions == "detect":
             detector = self._keep("detector", _detector, setup, tokens)
         network = detector.backbone if tokens and detector is not None else None
         return detector, self._keep("descriptor", _descriptor, setup, network)
 
-    def _keep(self, kind: str, make: Callable[..., Any], setup: Setup, extra: Any) -> Any:
+    def _keep(self, kind: str, make: Callable[..., R], setup: Setup, extra: Any) -> R:
         fields = _FIELDS[kind]
         key = [repr(getattr(setup, name)) for name in fields] + [extra]
         if kind not in self._loaded or self._loaded[kind][0] != key:
             self._loaded.pop(kind, None)  # before the next is made: two may not fit a device
             self._loaded[kind] = (key, make(setup, extra))
-        return self._loaded[kind][1]
+        made: R = self._loaded[kind][1]
+        return made
 
     def _progress(self, queries: list[Any]) -> Iterator[Any]:
         from claid_ext.progress import progress
@@ -132,7 +133,7 @@ class Measurer:
 
 
 _FIELDS = {
-    "detector": ("backbone", "weights", "device", "detect", "dummies"),
+    "detector": ("backbone", "weights", "device", "batch_size", "detect"),
     "descriptor": (
         "descriptor",
         "descriptor_weights",
@@ -140,26 +141,26 @@ _FIELDS = {
         "weights",
         "pooling",
         "layer",
-        "levels",
+        "octaves",
         "device",
     ),
 }
 
 
-def _detector(setup: Setup, keep_features: bool) -> Any:
+def _detector(setup: Setup, keep_features: bool) -> Detector:
     from claid_ext.detector import Detector
 
-    detector = Detector(
+    return Detector(
         setup.backbone,
         weights=setup.weights,
         device=setup.device,
+        batch_size=setup.batch_size,
         keep_features=keep_features,
         **setup.detect,
     )
-    return KeepDummies(detector) if setup.dummies else detector
 
 
-def _descriptor(setup: Setup, network: Any) -> RegionDescriptor:
+def _descriptor(setup: Setup, network: Backbone | None) -> RegionDescriptor:
     from claid_ext.descriptors import RegionDescriptor
 
     if setup.descriptor == "tokens":
@@ -173,29 +174,34 @@ def _descriptor(setup: Setup, network: Any) -> RegionDescriptor:
         weights=setup.descriptor_weights,
         pooling=setup.pooling,
         layer=setup.layer,
-        levels=setup.levels,
+        octaves=setup.octaves,
         device=setup.device,
     )
 
 
 def _time_stages(
-    index: InstanceIndex, search_set: SearchSet, queries: list[Query]
+    index: InstanceIndex, search_set: SearchSet, queries: list[Query], setup: Setup
 ) -> dict[str, float]:
     """Milliseconds of each stage, the median over a few images and queries spread over the set."""
+    from claid_ext.describing import RegionDescriber
     from claid_ext.errors import ClaidError
-    from claid_ext.images import load_image
+    from claid_ext.images import read_photo
+    from claid_ext.search.finding import StageTimes
 
+    describer = RegionDescriber(index.source, index.descriptor, index.basis)
     seconds: dict[str, list[float]] = {}
     for path in _spread(search_set.images):
         try:
-            image = _timed(seconds, "read", load_image, path)
-            (regions,) = _timed(seconds, "regions", index.source, [image])
-            _timed(seconds, "describe", index.descriptor, [image], [regions])
+            photo = _timed(seconds, "read", read_photo, path)
+            regions = _timed(seconds, "regions", index.source, [photo])
+            _timed(seconds, "describe", describer.describe, [photo], regions)
         except (ClaidError, ValueError):  # counted as unreadable already
             continue
     for query in _spread(queries):
-        (vectors,) = _timed(seconds, "query", index.describe, [query])
-        _timed(seconds, "search", index.search_vectors, [(vectors, False)], TIMED_K)
+        times = StageTimes()
+        index.search([query], TIMED_K, refine=setup.refine, expand=setup.expand, times=times)
+        for stage, time_taken in times.seconds.items():
+            seconds.setdefault(stage, []).append(time_taken)
     # The first of each is the warm-up, unless it is all there is.
     return {name: 1000 * float(np.median(all_[1:] or all_)) for name, all_ in seconds.items()}
 

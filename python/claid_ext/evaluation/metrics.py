@@ -3,7 +3,7 @@
 Every function here takes a ranking as flags: `relevant[r]` says whether the image at rank r (0 is
 the best) shows what was asked for. `flags` makes them from image numbers, leaving out junk. Tied
 scores have to be put in one order before that; `rank` does so, lower image number first, so that
-a figure never hangs on the order in which a sort met the ties.
+a figure never depends on the order in which a sort meets ties.
 
 `positives` is the number of images that should be found, in the ranking or not. A query that has
 none has no average precision: NaN, left out of every mean here.
@@ -150,7 +150,7 @@ def revisited_truth(
 def localised(relevant: npt.ArrayLike, ious: npt.ArrayLike, threshold: float = 0.5) -> BoolArray:
     """Flags (n,) of the images that are relevant and whose returned box lies on the object.
 
-    ious: float (n,), of each image's returned box with its truth (whatever where not relevant).
+    ious: float (n,), of each image's returned box with its truth (any value where not relevant).
     The average precision of these flags, over the same number of positives, is the localised one:
     an image found by its background alone counts as not found.
     """

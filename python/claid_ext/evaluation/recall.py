@@ -1,4 +1,4 @@
-"""How many of the objects in a picture some region covers (paper, section V-C and Fig. 5)."""
+"""The share of the objects in images that some region covers (paper, section V-C and Fig. 5)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class RecallCurve:
 
     thresholds float64 (t,). all, large: float64 (t,), part of the objects (of those over 2 % of
     their image) that a region overlaps with at least that IoU; NaN where there is no such object.
-    objects, large_objects: how many there are. regions: mean number of regions an image, after
+    objects, large_objects: how many there are. regions: mean number of regions per image, after
     the budget. images: how many images.
     """
 
@@ -67,7 +67,7 @@ def recall(
     once, so it is neither to be found nor held against a region that hits it. area_fraction: float
     (objects,), the part of the image that the object's box covers.
     """
-    levels = np.asarray(thresholds, dtype=np.float64)
+    steps = np.asarray(thresholds, dtype=np.float64)
     best, fraction, regions, count = [np.zeros(0)], [np.zeros(0)], 0, 0
     for ious, crowd, area in images:
         overlaps = np.asarray(ious, dtype=np.float64)
@@ -83,9 +83,9 @@ def recall(
         count += 1
     overlap, large = np.concatenate(best), np.concatenate(fraction) > LARGE
     return RecallCurve(
-        thresholds=levels,
-        all=_at_least(overlap, levels),
-        large=_at_least(overlap[large], levels),
+        thresholds=steps,
+        all=_at_least(overlap, steps),
+        large=_at_least(overlap[large], steps),
         objects=len(overlap),
         large_objects=int(np.count_nonzero(large)),
         regions=regions / count if count else float("nan"),

@@ -1,4 +1,4 @@
-"""From the answers to a set's queries to its figures."""
+"""Figures of merit of a set from the rankings of its queries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from claid_ext.evaluation.datasets import Query, SearchSet
+from claid_ext.evaluation.datasets import SearchQuery, SearchSet
+from claid_ext.evaluation.intervals import CONFIDENCE, bootstrap
 from claid_ext.evaluation.metrics import (
     CUTOFFS,
     Denominator,
@@ -20,7 +21,7 @@ from claid_ext.evaluation.metrics import (
     mean_iou,
     trapezoidal_average_precision,
 )
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.overlap import check_boxes
 
 __all__ = ["HIT_IOU", "Ranking", "Scores", "score"]
 
@@ -51,7 +52,8 @@ class Scores:
     average_precision: by the names of `CUTOFFS`. trapezoidal: mAP as Oxford5k, Paris6k, Holidays
     and the revisited sets define it. ilias: mAP@1k. localised: mAP where a hit needs its box to
     overlap the truth by at least `HIT_IOU`; mean_iou: overlap of the returned box over the true
-    positives; both None where the set does not say where things are.
+    positives; both None where the set does not say where things are. per_query: by the names of
+    `CUTOFFS` and of the fields above, one number for each query, NaN where it has none.
     """
 
     average_precision: dict[str, float] = field(default_factory=dict)
@@ -59,6 +61,14 @@ class Scores:
     ilias: float = float("nan")
     localised: float | None = None
     mean_iou: float | None = None
+    per_query: dict[str, tuple[float, ...]] = field(default_factory=dict, compare=False, repr=False)
+
+    def interval(self, name: str, confidence: float = CONFIDENCE) -> tuple[float, float]:
+        """Bootstrap interval over the queries of a figure, by its name in `per_query`.
+
+        Returns (low, high); NaN twice if no query has a value.
+        """
+        return bootstrap(self.per_query.get(name, ()), confidence)
 
 
 def score(
@@ -67,7 +77,7 @@ def score(
     denominator: Denominator = "min",
     hit_iou: float = HIT_IOU,
 ) -> Scores:
-    """Score the answers to all queries of a set, one ranking a query, in their order.
+    """Score the answers to all queries of a set: one ranking per query, in their order.
 
     Junk is taken out of every ranking first. A ranking may stop early; what it leaves out counts
     as not found, and towards no mean IoU. Rankings are taken one at a time, so that those of a
@@ -79,19 +89,24 @@ def score(
     ]
     means = {name: mean(one[name] for one in figures) for name in _NAMES}
     places = search_set.localised
+    kept = _NAMES if places else [name for name in _NAMES if name not in _OF_PLACES]
     return Scores(
         average_precision={name: means[name] for name in CUTOFFS},
         trapezoidal=means["trapezoidal"],
         ilias=means["ilias"],
         localised=means["localised"] if places else None,
         mean_iou=means["mean_iou"] if places else None,
+        per_query={name: tuple(one[name] for one in figures) for name in kept},
     )
 
 
-_NAMES = (*CUTOFFS, "trapezoidal", "ilias", "localised", "mean_iou")
+_OF_PLACES = ("localised", "mean_iou")
+_NAMES = (*CUTOFFS, "trapezoidal", "ilias", *_OF_PLACES)
 
 
-def _pairs(search_set: SearchSet, rankings: Iterable[Ranking]) -> Iterator[tuple[Query, Ranking]]:
+def _pairs(
+    search_set: SearchSet, rankings: Iterable[Ranking]
+) -> Iterator[tuple[SearchQuery, Ranking]]:
     came = iter(rankings)
     for number, query in enumerate(search_set.queries):
         ranking = next(came, None)
@@ -105,7 +120,7 @@ def _pairs(search_set: SearchSet, rankings: Iterable[Ranking]) -> Iterator[tuple
 
 
 def _figures(
-    query: Query, ranking: Ranking, denominator: Denominator, hit_iou: float
+    query: SearchQuery, ranking: Ranking, denominator: Denominator, hit_iou: float
 ) -> dict[str, float]:
     hits, kept = flags(ranking.images, query.positives, query.junk)
     wanted = len(query.positives)

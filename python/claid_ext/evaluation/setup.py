@@ -1,4 +1,4 @@
-"""What is measured: where regions come from, how they are described, and what came of it."""
+"""What is measured: where regions come from, how they are described, and the results."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from claid_ext.choices import MAX_REGIONS
 from claid_ext.evaluation.datasets import SearchSet
 from claid_ext.evaluation.scoring import Scores
 
@@ -18,12 +19,14 @@ __all__ = ["Measure", "Measurement", "Setup"]
 class Setup:
     """One configuration of detector, descriptor and index; the defaults are the paper's.
 
-    regions: a name of `claid_ext.regions.REGION_SOURCES`. backbone, weights: of the detector.
+    regions: a name of `claid_ext.choices.REGION_SOURCES`. backbone, weights: of the detector.
     scales: of the detector, None for what suits its backbone. descriptor, descriptor_weights,
-    pooling, layer, levels: of the descriptor; the descriptor "tokens" is the detector's own
-    network. pca: dimensions of the index's whitening, None for none. detect:
-    options of `claid_ext.detect` that differ from the backbone's own. dummies: whether dummy
-    regions get a vector too.
+    pooling, layer, octaves: of the descriptor; the descriptor "tokens" is the detector's own
+    network. device: of both networks. batch_size: of the detector, None for its default. pca:
+    dimensions of the index's whitening, None for none. detect: options of `claid_ext.detect` that
+    differ from the backbone's own. dummies: whether dummy regions get a vector too. max_regions:
+    how many regions of an image get a vector at most. refine, expand: of the search,
+    where the descriptor is "whitened".
     """
 
     regions: str = "detect"
@@ -34,22 +37,28 @@ class Setup:
     descriptor_weights: str | None = None
     pooling: str = "gem"
     layer: tuple[str, ...] | None = None
-    levels: int | None = None
+    octaves: int | None = None
     device: str | None = None
+    batch_size: int | None = None
     pca: int | None = None
     detect: Mapping[str, Any] = field(default_factory=dict)
     dummies: bool = False
+    max_regions: int | None = MAX_REGIONS
+    refine: int = 30
+    expand: int = 3
 
     def but(self, **changes: Any) -> Setup:
-        """The same with some fields changed."""
+        """Return a copy with some fields changed."""
         return replace(self, **changes)
 
     def folder_name(self, set_name: str) -> str:
-        """A folder name of its own for the index of a set under this setup, the same every time."""
+        """Name the index folder of a set under this setup: equal setups give equal names."""
         fields = {**asdict(self), "detect": dict(self.detect)}
-        del fields["device"]
+        for name in ("device", "batch_size", "refine", "expand"):  # of computing and searching it
+            del fields[name]
+        fields["detect"].pop("threads", None)
         if self.regions != "detect":  # rivals have no detector, unless it describes
-            fields["detect"], fields["scales"] = {}, None
+            fields["detect"], fields["scales"], fields["max_regions"] = {}, None, None
             if self.descriptor != "tokens":
                 fields["backbone"] = fields["weights"] = None
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
@@ -59,22 +68,27 @@ class Setup:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What came of a setup on a set.
+    """The results of one setup on one set.
 
     scores: as `score` gives them. features: vectors in the index. images: images in it.
-    milliseconds: by stage; an image for those that make the index, a query for the search.
-    unreadable: images of the set that could not be read, and so cannot be found.
+    milliseconds: by stage; per image while the index is built, per query while it is searched.
+    unreadable: images of the set that could not be read, and so cannot be found. stage_1: the
+    scores of stage 1 alone, None where there is no other. bytes_per_image, largest_bytes: of the
+    images' records, their mean and the largest.
     """
 
     scores: Scores
     features: int
     images: int
+    stage_1: Scores | None = None
+    bytes_per_image: float = 0.0
+    largest_bytes: int = 0
     milliseconds: Mapping[str, float] = field(default_factory=dict)
     unreadable: int = 0
 
     @property
     def features_per_image(self) -> float:
-        """Mean number of vectors an image."""
+        """Mean number of vectors per image."""
         return self.features / self.images if self.images else float("nan")
 
 

@@ -1,9 +1,9 @@
-"""The paper's tables of section V on one's own machine, our rows beside the paper's figures.
+"""The paper's tables of section V on your own machine, our rows beside the paper's figures.
 
 Each function takes the folder of the data, the setup to measure and `measure`, which does the
-measuring (`claid_ext.evaluation.measuring.measure` bound to a folder of indexes), and returns a
-`Table`. A set `name` is looked for in DATA/name, and in DATA itself where a table has one set only.
-A set of several that is not there leaves its columns empty and a note under the table.
+measuring (a `claid_ext.evaluation.measuring.Measurer`), and returns a `Table`. The set `name` is
+looked for in DATA/name and, in a table of a single set, in DATA itself. In a table of several sets
+a missing one leaves its columns empty, with a note under the table.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import Any
 
 from claid_ext.evaluation import paper
 from claid_ext.evaluation.datasets import SearchSet, load_search
+from claid_ext.evaluation.intervals import CONFIDENCE
 from claid_ext.evaluation.metrics import CUTOFFS
-from claid_ext.evaluation.report import Cell, Table
+from claid_ext.evaluation.scoring import Scores
 from claid_ext.evaluation.setup import Measure, Measurement, Setup
+from claid_ext.evaluation.table import Cell, Estimate, Table
 
 __all__ = [
     "FIGURE_6_CONNECTIVITY",
@@ -39,13 +41,14 @@ TABLE_7_BACKBONES = tuple(paper.TABLE_7)
 FIGURE_6_DOMINANCE = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
 FIGURE_6_CONNECTIVITY = (0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 
-SEARCH_COLUMNS = ("mAP", "mAP@IoU0.5", "mIoU", "vectors/image")
+_NO_FIGURES = "the paper's figures for this table are missing from our text of it"
+SEARCH_COLUMNS = ("mAP", "mAP@IoU0.5", "mIoU", "vectors/image", "kB/image", "largest kB")
 
 
 def find_set(data: Path, name: str, alone: bool = True) -> SearchSet:
-    """The set `name` in DATA/name, or, if a table has it alone, in DATA; its pictures are there.
+    """The set `name` in DATA/name or, if `alone`, in DATA; its images are checked to exist.
 
-    Raises FileNotFoundError if it is in neither or pictures are missing.
+    Raises FileNotFoundError if it is in neither or images are missing.
     """
     folder = data / _folder(name)
     found = load_search(name, folder if folder.is_dir() or not alone else data)
@@ -56,7 +59,7 @@ def find_set(data: Path, name: str, alone: bool = True) -> SearchSet:
 def table1(
     data: Path, setups: Sequence[Setup], measure: Measure, sets: Sequence[str] = TABLE_1_SETS
 ) -> Table:
-    """Table I: instance search on Instance-160, Instance-335 and INSTRE, a row a setup."""
+    """Table I: instance search on Instance-160, Instance-335 and INSTRE, one row per setup."""
     found, notes = _find_sets(data, sets)
     table = Table("Table I: instance search", [f"{s} {c}" for s in sets for c in CUTOFFS])
     if tuple(sets) == TABLE_1_SETS:
@@ -85,7 +88,7 @@ def table2(data: Path, setups: Sequence[Setup], measure: Measure) -> Table:
         result = measure(found, setup)
         table.add(_setup_name(setup), "ours", _precisions(result))
         table.notes += _unreadable({found.name: result})
-    table.notes.append("the paper's figures of this table are not in the text we have")
+    table.notes.append(_NO_FIGURES)
     return table
 
 
@@ -101,23 +104,23 @@ def table3(
         table.add(_setup_name(setup), "ours", cells)
         notes += _unreadable(results)
     notes += [f"{name}: no truth boxes" for name, s in found.items() if not s.localised]
-    table.notes = [*notes, "the paper's figures of this table are not in the text we have"]
+    table.notes = [*notes, _NO_FIGURES]
     return table
 
 
 def table5(data: Path, setups: Sequence[Setup], measure: Measure) -> Table:
     """Table V: image retrieval on Holidays, Oxford5k, Paris6k; and the revisited sets if there."""
     found, notes = _find_sets(data, TABLE_5_SETS, REVISITED)
-    levels = [
-        f"{name}-{level}"
+    revisited = [
+        f"{name}-{protocol}"
         for name in REVISITED
         if (data / name).is_dir()
-        for level in ("easy", "medium", "hard")
+        for protocol in ("easy", "medium", "hard")
     ]
-    found |= {name: find_set(data, name, alone=False) for name in levels}
-    table = Table("Table V: image retrieval, mAP by trapezoids", [*TABLE_5_SETS, *levels])
+    found |= {name: find_set(data, name, alone=False) for name in revisited}
+    table = Table("Table V: image retrieval, trapezoidal mAP", [*TABLE_5_SETS, *revisited])
     for name, figures in paper.TABLE_5.items():
-        table.add(name, "paper", [*figures, *[None] * len(levels)])
+        table.add(name, "paper", [*figures, *[None] * len(revisited)])
     for setup in setups:
         results = {name: measure(search_set, setup) for name, search_set in found.items()}
         cells = [results[s].scores.trapezoidal if s in results else None for s in table.columns]
@@ -185,8 +188,8 @@ def figure6(
                 option, "ours", [float(value), *_precisions(result), result.features_per_image]
             )
     table.notes = [
-        "the paper's curves are not in the text we have; it says that search is more sensitive to "
-        "dominance than to connectivity"
+        "the paper's curves are missing from our text of it; it says that search is more "
+        "sensitive to dominance than to connectivity"
     ]
     return table
 
@@ -194,7 +197,7 @@ def figure6(
 def search_table(
     data: Path, setups: Sequence[Setup], measure: Measure, sets: Sequence[str] | None = None
 ) -> Table:
-    """Any sets in the JSON layout: mAP, localised mAP, mIoU, vectors an image, time by stage.
+    """Any sets in the JSON layout: mAP, localised mAP, mIoU, vectors per image, time by stage.
 
     sets: folders in `data`; by default every one that has a queries.json, or `data` itself.
     """
@@ -211,16 +214,22 @@ def search_table(
     stages = list(dict.fromkeys(stage for _, result in rows for stage in result.milliseconds))
     table = Table("Instance search", [*SEARCH_COLUMNS, *(f"{stage} ms" for stage in stages)])
     for name, result in rows:
-        figures: list[Cell] = [
-            result.scores.average_precision["mAP-all"],
-            result.scores.localised,
-            result.scores.mean_iou,
+        costs = [
             result.features_per_image,
+            result.bytes_per_image / 1000,
+            result.largest_bytes / 1000,
+            *map(result.milliseconds.get, stages),
         ]
-        table.add(name, "ours", [*figures, *map(result.milliseconds.get, stages)])
+        if result.stage_1 is not None:
+            blank: list[Cell] = [None] * len(costs)
+            table.add(f"{name}, stage 1 alone", "ours", [*_estimates(result.stage_1), *blank])
+            name = f"{name}, both stages"  # noqa: PLW2901 (what the rest of the row is called)
+        table.add(name, "ours", [*_estimates(result.scores), *costs])
         table.notes += _unreadable({name: result})
     table.notes.append(
-        "times: an image where the index is made, a query where it is searched; mAP over all images"
+        f"in brackets: {CONFIDENCE:.0%} bootstrap interval over the queries; mAP over all images; "
+        "kB: 1,000 bytes of what is stored of an image; times per image where the index is built, "
+        "per query where it is searched"
     )
     return table
 
@@ -228,7 +237,7 @@ def search_table(
 def _find_sets(
     data: Path, names: Sequence[str], others: Sequence[str] = ()
 ) -> tuple[dict[str, SearchSet], list[str]]:
-    """The sets that are there, and a note for each that is not; none at all is an error."""
+    """The sets that are there, and a note for each missing one; none at all is an error."""
     if not data.is_dir():
         raise FileNotFoundError(f"{data}: no such folder")
     there = [name for name in names if (data / _folder(name)).is_dir()]
@@ -247,6 +256,19 @@ def _precisions(result: Measurement) -> list[Cell]:
     return [result.scores.average_precision[name] for name in CUTOFFS]
 
 
+def _estimates(scores: Scores) -> list[Cell]:
+    """mAP, localised mAP and mIoU with their intervals."""
+    figures = {
+        "mAP-all": scores.average_precision["mAP-all"],
+        "localised": scores.localised,
+        "mean_iou": scores.mean_iou,
+    }
+    return [
+        None if value is None else Estimate(value, *scores.interval(name))
+        for name, value in figures.items()
+    ]
+
+
 def _setup_name(setup: Setup) -> str:
     layers = f" {'+'.join(setup.layer)}" if setup.layer else ""
     reduced = f", {setup.pca}-d" if setup.pca else ""
@@ -256,7 +278,7 @@ def _setup_name(setup: Setup) -> str:
 
 def _unreadable(results: dict[str, Measurement]) -> list[str]:
     return [
-        f"{name}: {result.unreadable} images could not be read"
+        f"{name}: {result.unreadable} image{'s' * (result.unreadable != 1)} could not be read"
         for name, result in results.items()
         if result.unreadable
     ]

@@ -1,6 +1,6 @@
-"""An index of regions in a folder, and the search in it."""
+"""Records on disk and the search in them: arrays alone, no pictures, networks or torch."""
 
-from claid_ext.index.instance_index import InstanceIndex
-from claid_ext.index.query import AddReport, Hit, Query
+from claid_ext.index.embedded import EmbeddedStore
+from claid_ext.index.store import Candidates, Entry, ImageTable, Store, StoreView
 
-__all__ = ["AddReport", "Hit", "InstanceIndex", "Query"]
+__all__ = ["Candidates", "EmbeddedStore", "Entry", "ImageTable", "Store", "StoreView"]

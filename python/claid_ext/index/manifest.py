@@ -1,58 +1,29 @@
-"""The manifest: every option an index was made with, and a checksum of the weights."""
+"""The manifest: every option an index was made with, and a digest of its networks' weights."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import claid_ext
+from claid_ext._version import __version__
 from claid_ext.errors import IndexMismatchError, InvalidIndexError
+from claid_ext.files import write_whole
 from claid_ext.index.lock import FILE as LOCK_FILE
-from claid_ext.index.store import FILE as STORE_FILE
-from claid_ext.index.vectors import check_factory
+from claid_ext.index.sqlite import FILE as STORE_FILE
 
-if TYPE_CHECKING:
-    from claid_ext.descriptors import RegionDescriptor
-    from claid_ext.regions import RegionSource
-
-__all__ = ["check_same", "clear_leftovers", "options", "read_manifest", "write_manifest"]
+__all__ = ["check_same", "clear_leftovers", "has_manifest", "read_manifest", "write_manifest"]
 
 FILE = "manifest.json"
-_LEFTOVERS = [f"{FILE}.part", *(STORE_FILE + end for end in ("", "-wal", "-shm", "-journal"))]
+_LEFTOVERS = [STORE_FILE + end for end in ("", "-wal", "-shm", "-journal")]
 _FORMAT = "claid_ext.InstanceIndex"
-_VERSION = 2
+_VERSION = 3
+_OLD_VERSIONS = (1, 2)
 
 
-def options(
-    source: RegionSource,
-    descriptor: RegionDescriptor,
-    factory: str,
-    pca: int | None,
-    probes: int,
-) -> dict[str, Any]:
-    """Check the options of an index and return them as the manifest holds them.
-
-    Raises
-    ------
-    ValueError : pca, probes or factory.
-    """
-    described = descriptor.manifest()
-    dim = described["dim"]
-    if pca is not None and not 1 <= pca <= dim:
-        raise ValueError(f"pca must be from 1 to the descriptor's {dim}, got {pca}")
-    if probes < 1:
-        raise ValueError(f"probes must be at least 1, got {probes}")
-    check_factory(factory, pca or dim)
-    return {
-        **source.manifest(),
-        "descriptor": described,
-        "recipes": {"descriptor": descriptor.recipe(), "detector": source.recipe()},
-        "factory": factory,
-        "pca": pca,
-        "probes": probes,
-    }
+def has_manifest(folder: Path) -> bool:
+    """Whether a folder is an index, of whatever version."""
+    return (folder / FILE).is_file()
 
 
 def clear_leftovers(folder: Path) -> None:
@@ -62,27 +33,19 @@ def clear_leftovers(folder: Path) -> None:
     ------
     FileExistsError : the folder holds something else.
     """
-    ours = {LOCK_FILE, *_LEFTOVERS}
+    parts = [entry.name for entry in folder.glob(f".{FILE}.*.part")]
+    ours = {LOCK_FILE, *_LEFTOVERS, *parts}
     if other := sorted(entry.name for entry in folder.iterdir() if entry.name not in ours):
         raise FileExistsError(f"{folder} is not empty: it holds {other[0]}")
-    for name in _LEFTOVERS:
+    for name in (*_LEFTOVERS, *parts):
         (folder / name).unlink(missing_ok=True)
 
 
 def write_manifest(folder: Path, options: dict[str, Any]) -> None:
     """Write the manifest whole or not at all: it is what makes a folder an index."""
-    content = {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "claid_ext": claid_ext.__version__,
-        **options,
-    }
-    temporary = folder / f"{FILE}.part"
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(content, file, indent=2)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(folder / FILE)
+    content = {"format": _FORMAT, "version": _VERSION, "claid_ext": __version__, **options}
+    text = json.dumps(content, indent=2) + "\n"
+    write_whole(folder / FILE, lambda part: part.write_text(text, encoding="utf-8"), durable=True)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -90,7 +53,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
     Raises
     ------
-    InvalidIndexError : the folder has none, it is damaged, or of another version.
+    InvalidIndexError : the folder has none, it is damaged, or of another version; of an older one
+        it names the command that makes the index anew.
     """
     try:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
@@ -100,10 +64,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise InvalidIndexError(f"{folder / FILE} is damaged: {error}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InvalidIndexError(f"{folder / FILE} is not the manifest of an instance index")
-    if content.get("version") != _VERSION:
+    version = content.get("version")
+    if version in _OLD_VERSIONS:
         raise InvalidIndexError(
-            f"{folder} has version {content.get('version')}; this release reads {_VERSION}"
+            f"{folder} has version {version}, which this release cannot read. Make it anew from "
+            f"its photos: {_command(content)}"
         )
+    if version != _VERSION:
+        raise InvalidIndexError(f"{folder} has version {version}; this release reads {_VERSION}")
     return content
 
 
@@ -112,13 +80,13 @@ def check_same(folder: Path, stored: Any, given: Any, what: str) -> None:
 
     Raises
     ------
-    IndexMismatchError : naming what differs, and both values.
+    IndexMismatchError : naming each option that differs, what the index has and what was given.
     """
     differences = list(_differences(stored, json.loads(json.dumps(given)), what))
     if differences:
         raise IndexMismatchError(
-            f"{folder} was made with other options: {'; '.join(differences)}. Open it with its own "
-            "(give none), or make a new index"
+            f"{folder} was made with other options: {'; '.join(differences)}. Leave these options "
+            "out to use the index's own, or make a new index"
         )
 
 
@@ -127,6 +95,21 @@ def _differences(stored: Any, given: Any, what: str) -> list[str]:
         return [
             difference
             for key in sorted({*stored, *given})
-            for difference in _differences(stored.get(key), given.get(key), f"{what} {key}")
+            for difference in _differences(stored.get(key), given.get(key), f"{what} {key}".strip())
         ]
-    return [] if stored == given else [f"{what} is {stored!r} there and {given!r} here"]
+    return [] if stored == given else [f"{what}: the index has {stored!r}, got {given!r}"]
+
+
+def _command(old: dict[str, Any]) -> str:
+    """Return the command that makes an index of version 1 or 2 anew, but for the photos' names."""
+    command = ["claid index PHOTOS -o NEW"]
+    if (regions := old.get("regions", "detect")) != "detect":
+        command.append(f"--regions {regions}")
+    recipes = old.get("recipes") or {}
+    for of, option in (("detector", "--backbone"), ("descriptor", "--descriptor")):
+        if name := (recipes.get(of) or {}).get("backbone"):
+            command.append(f"{option} {name}")
+    for option in ("factory", "pca"):
+        if (value := old.get(option)) not in {None, "Flat"}:
+            command.append(f"--{option} {value}")
+    return " ".join(command)

@@ -139,10 +139,12 @@ cudaError_t enqueue(const cudaLaunchConfig_t& config, const void* kernel,
         return cudaErrorInvalidValue;
     }
     constexpr unsigned kMostResident = 6;
+    const unsigned resident = std::min(kMostResident, config.gridDim.x * config.gridDim.y);
     const Launch launch{config.gridDim,
                         config.blockDim.x,
                         config.dynamicSmemBytes,
-                        std::min(kMostResident, config.gridDim.x * config.gridDim.y),
+                        resident,
+                        std::min(resident, state.device.least_resident),
                         body,
                         call.get()};
     unless_failed([launch, call = std::move(call), call_bytes] {

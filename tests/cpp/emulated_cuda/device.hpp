@@ -10,6 +10,7 @@ struct Device {
     int major = 9, minor = 0;
     int count = 1;
     int processors = 2;
+    unsigned least_resident = 1;  // blocks at work at once; how many more is left to chance
     std::size_t shared_bytes = std::size_t{227} << 10;  // a block may have
     std::size_t memory_bytes = std::size_t{512} << 20;
 };

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <random>
+#include <utility>
 #include <vector>
 
 #include "checks.hpp"
@@ -23,6 +24,7 @@ constexpr unsigned kWarpLanes = 32;
 constexpr int kPoison = 0xA5;
 
 std::mt19937_64 random_source(1);
+Hold held;
 
 struct Block;
 
@@ -215,7 +217,8 @@ std::string run(const Launch& launch) {
     std::vector<std::uint32_t> not_begun(std::size_t{launch.blocks.x} * launch.blocks.y);
     for (std::uint32_t b = 0; b < not_begun.size(); ++b) not_begun[b] = b;
     // Nothing promises that all blocks that could be resident are.
-    const unsigned resident = 1 + draw(launch.resident);
+    const unsigned resident =
+        launch.least_resident + draw(launch.resident - launch.least_resident + 1);
     while (turn(not_begun, resident)) {
     }
     for (auto& block : grid.blocks) {  // some are left after a failure
@@ -232,6 +235,8 @@ void set_seed(std::uint64_t seed) { random_source.seed(seed); }
 std::uint32_t draw(std::uint32_t end) {
     return static_cast<std::uint32_t>((random_source() >> 32) * end >> 32);
 }
+
+void hold_atomics(Hold hold) { held = std::move(hold); }
 
 bool on_device() { return current != nullptr && !grid.completing; }
 
@@ -269,6 +274,10 @@ void pause() {
     block.idle = block.runnable.empty();
     block.runnable.push_back(current->number);
     hand_over();
+}
+
+void wait_while_held(const void* target) {
+    while (held && held(target, current->block->number)) pause();
 }
 
 std::uint64_t ticks() { return resumed; }

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace emulated {
@@ -17,6 +18,7 @@ struct Launch {
     unsigned threads = 1;
     std::size_t dynamic_shared = 0;  // bytes a block
     unsigned resident = 1;           // blocks at work at once, at most
+    unsigned least_resident = 1;     // and at least, while there are so many
     void (*body)(void*) = nullptr;   // what every thread runs
     void* call = nullptr;            // with this
 };
@@ -28,6 +30,11 @@ std::string run(const Launch& launch);
 void set_seed(std::uint64_t seed);
 // A number below `end`, from the same source.
 std::uint32_t draw(std::uint32_t end);
+
+// Asked before each atomic change with its target and the number of the block that makes it: as
+// long as it is true the thread waits. Null lets all go on.
+using Hold = std::function<bool(const void* target, std::uint32_t block)>;
+void hold_atomics(Hold hold);
 
 // What follows is called by the threads of the device.
 
@@ -41,6 +48,8 @@ void sync_threads();
 void may_switch();
 // The same, in a loop that waits for another block.
 void pause();
+// Before an atomic change of the target.
+void wait_while_held(const void* target);
 std::byte* dynamic_shared();
 // Goes up by one whenever a thread is resumed; the host may ask, too.
 std::uint64_t ticks();

@@ -18,12 +18,14 @@
 #include "grid.hpp"
 #include "random_features.hpp"
 #include "same_tree.hpp"
+#include "test_queue.hpp"
 
 namespace claid::test {
 namespace {
 
 constexpr Kind kKinds[] = {Kind::blobs, Kind::noise, Kind::ties, Kind::constant, Kind::zeros};
 constexpr Grid kGrids[] = {{1, 1}, {1, 2}, {2, 1}, {1, 40}, {40, 1}, {8, 16}, {12, 11}, {16, 19}};
+constexpr double kEnergyTops[] = {0.3, 0.0, 0.1, 0.99, 1.0};
 constexpr std::size_t kDims[] = {1, 8, 31, 32, 33, 70};
 
 Options options_of(std::uint32_t variant) {
@@ -34,6 +36,7 @@ Options options_of(std::uint32_t variant) {
     options.rules = variant % 5 == 4 ? Rules::released : Rules::paper;
     options.tau = variant % 7 == 6 ? -0.1 : 0.2;
     options.max_passes = variant % 11 == 10 ? 1 : 500;
+    options.energy_top = kEnergyTops[variant % 5];
     return options;
 }
 
@@ -59,6 +62,8 @@ std::uint16_t to_bfloat16(float x) {
 }
 std::uint16_t to_float16(float x) {
     if (x == 0) return 0;
+    if (std::isnan(x)) return 0x7E00;
+    if (std::isinf(x)) return x < 0 ? 0xFC00 : 0x7C00;
     int exponent = 0;
     const float fraction = std::frexp(std::fabs(x), &exponent);  // in [1/2, 1)
     const auto digits = static_cast<unsigned>(fraction * 2048) & 1023U;
@@ -292,6 +297,29 @@ void test_timing() {
     CHECK(timing.moves == moves && timing.rounds >= moves + cuts);
 }
 
+bool same_number(double a, double b) { return a == b || (std::isnan(a) && std::isnan(b)); }
+
+// Read back from the device, in each type.
+void test_not_finite_on_device() {
+    using cuda::Real;
+    for (const Real type : {Real::float16, Real::bfloat16, Real::float32, Real::float64}) {
+        for (const float wrong : {INFINITY, -INFINITY, NAN}) {
+            Picture made = picture(Kind::blobs, {7, 9}, 20, 1);
+            make_exact(made);
+            made.values[20 * 40 + 3] = wrong;
+            const OnDevice features(made, type, type == Real::float32);
+            bool thrown = false;
+            try {
+                cuda::decompose({&features.view(), 1}, {}, {});
+            } catch (const NotFiniteError& error) {
+                thrown = error.image == 0 && error.row == 40 && error.column == 3 &&
+                         same_number(error.value, wrong);
+            }
+            CHECK(thrown);
+        }
+    }
+}
+
 void test_not_finite() {
     for (const float wrong : {INFINITY, -INFINITY, NAN}) {
         std::vector<Picture> batch = {picture(Kind::blobs, {7, 9}, 20, 1),
@@ -302,8 +330,9 @@ void test_not_finite() {
         bool thrown = false;
         try {
             cuda::decompose(views_of(batch), {}, {});
-        } catch (const cuda::NotFiniteError& error) {
-            thrown = error.image == 1 && error.row == 100 && error.column == 31;
+        } catch (const NotFiniteError& error) {
+            thrown = error.image == 1 && error.row == 100 && error.column == 31 &&
+                     same_number(error.value, wrong);
         }
         CHECK(thrown);
         batch[1].values.assign(batch[1].values.size(), 1.0F);
@@ -356,8 +385,10 @@ int main(int argc, char** argv) {
     test_types();
     test_small_devices();
     test_not_finite();
+    test_not_finite_on_device();
     test_failing_calls(rounds > 0);
     test_overflow(rounds);
+    test_numbers_never_published();
     if (rounds == 0) return summary();
     test_timing();
     test_out_of_memory_says_what_is_needed();

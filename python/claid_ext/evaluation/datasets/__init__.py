@@ -1,4 +1,4 @@
-"""Loaders of the data sets of the paper and of plain JSON, each from the layout it comes in."""
+"""Loaders for the paper's data sets, in their published layouts, and for sets in plain JSON."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from claid_ext.evaluation.datasets.folder import load_annotations, load_folder
 from claid_ext.evaluation.datasets.holidays import load_holidays
 from claid_ext.evaluation.datasets.instre import load_instre
 from claid_ext.evaluation.datasets.oxford import load_oxford_paris, load_revisited
-from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, Query, SearchSet
+from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, SearchQuery, SearchSet
 
 __all__ = [
     "SEARCH_SETS",
     "DetectionImage",
     "DetectionSet",
-    "Query",
+    "SearchQuery",
     "SearchSet",
     "load_annotations",
     "load_coco",
@@ -49,7 +49,7 @@ SEARCH_SETS: dict[str, Callable[[Path], SearchSet]] = {
 
 
 def load_search(name: str, root: str | Path) -> SearchSet:
-    """The search set `name`, a key of `SEARCH_SETS`, from its folder. Else ValueError."""
+    """The search set `name`, a key of `SEARCH_SETS`, from its folder. ValueError otherwise."""
     if name not in SEARCH_SETS:
         raise ValueError(f"search set: wanted one of {', '.join(SEARCH_SETS)}, got {name!r}")
     return SEARCH_SETS[name](Path(root))
@@ -58,7 +58,7 @@ def load_search(name: str, root: str | Path) -> SearchSet:
 def load_detection(path: str | Path, images: str | Path | None = None) -> DetectionSet:
     """A detection set: a COCO instances file, or what `load_annotations` reads.
 
-    `images`: where a COCO file's pictures are, if not beside it.
+    `images`: the folder of a COCO file's images, if they are not beside it.
     """
     place = Path(path)
     if place.is_dir() or place.name == "annotations.json":

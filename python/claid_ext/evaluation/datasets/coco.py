@@ -1,10 +1,10 @@
-"""COCO's instances JSON (paper, Fig. 5), and its three ways to write a mask.
+"""COCO's instances JSON (paper, Fig. 5).
 
     FILE.json    images[]: id, file_name, height, width
                  annotations[]: image_id, bbox (x, y, width, height), iscrowd, segmentation
-    IMAGES/      the pictures; by default they are looked for beside the file
+    IMAGES/      the images; by default they are looked for beside the file
 
-Any detection set written in this form will do: COCO, COCO 20k, UVO, one's own.
+Any detection set written in this form will do: COCO, COCO 20k, UVO, your own.
 """
 
 from __future__ import annotations
@@ -14,23 +14,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from claid_ext.evaluation.datasets.files import get, read_json
 from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.overlap import check_boxes
 
-__all__ = ["decode_segmentation", "load_coco"]
-
-BoolArray = npt.NDArray[np.bool_]
+__all__ = ["load_coco"]
 
 
 def load_coco(file: str | Path, images: str | Path | None = None) -> DetectionSet:
-    """Objects of a COCO instances file. `images`: the folder of the pictures.
+    """Objects of a COCO instances file. `images`: the folder of its images.
 
     Without it they are looked for beside the file, in `images/` beside it, and in the folder above
     that, under the file's own split name (annotations/instances_val2017.json, val2017/).
-    Raises FileNotFoundError if the file or its pictures are missing, ValueError on another layout.
+    Raises FileNotFoundError if the file or its images are missing, ValueError on another layout.
     """
     path = Path(file)
     contents = read_json(path)
@@ -46,33 +43,6 @@ def load_coco(file: str | Path, images: str | Path | None = None) -> DetectionSe
             for name, image in zip(names, listed, strict=True)
         ),
     )
-
-
-def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> BoolArray:
-    """One mask, bool (height, width), of polygons or of run lengths, packed or not.
-
-    Plain run lengths ({"size": [h, w], "counts": [...]}, down the columns, zeros first) are read
-    here; polygons and packed run lengths as pycocotools reads them, which has to be installed.
-    """
-    if isinstance(segmentation, dict) and isinstance(segmentation.get("counts"), list):
-        runs = np.asarray(segmentation["counts"], dtype=np.int64)
-        if tuple(segmentation.get("size", ())) != tuple(size) or runs.sum() != size[0] * size[1]:
-            raise ValueError(
-                f"run lengths: wanted {size[0]} x {size[1]} pixels, got size "
-                f"{segmentation.get('size')} and {runs.sum()} pixels"
-            )
-        inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
-        return np.ascontiguousarray(inside.reshape(size, order="F"))
-    try:
-        from pycocotools import mask as coco_mask
-    except ImportError:
-        raise ImportError(
-            "masks as polygons or packed run lengths need pycocotools: pip install pycocotools"
-        ) from None
-    if isinstance(segmentation, list):
-        segmentation = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-    decoded: BoolArray = np.asarray(coco_mask.decode(segmentation), dtype=bool)
-    return decoded
 
 
 def _image(file: Path, picture: Path, image: Any, annotations: list[Any]) -> DetectionImage:
@@ -100,6 +70,6 @@ def _find_pictures(file: Path, names: list[str]) -> Path:
         if names and (place / names[0]).is_file():
             return place
     raise FileNotFoundError(
-        f"{file}: the picture {names[0] if names else '?'} is in none of "
+        f"{file}: the image {names[0] if names else '?'} is in none of "
         f"{', '.join(str(place) for place in places)}"
     )

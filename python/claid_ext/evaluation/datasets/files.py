@@ -1,4 +1,4 @@
-"""Reading the ground-truth files that data sets come with, and saying clearly what is wrong."""
+"""Read the ground-truth files of data sets, with errors that name the file and the key."""
 
 from __future__ import annotations
 
@@ -64,22 +64,22 @@ def read_ground_truth(path: Path) -> dict[str, Any]:
 def stem_table(
     folder: Path, suffixes: tuple[str, ...] = (".jpg", ".jpeg", ".png")
 ) -> dict[str, Path]:
-    """Every picture under `folder`, at any depth, by its name without the suffix."""
+    """Every image under `folder`, at any depth, by its name without the suffix."""
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
     found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     if not found:
-        raise FileNotFoundError(f"{folder}: no pictures in it")
+        raise FileNotFoundError(f"{folder}: no images in it")
     table: dict[str, Path] = {}
     for path in found:
         if path.stem in table:
-            raise ValueError(f"{folder}: two pictures are called {path.stem}")
+            raise ValueError(f"{folder}: two images are called {path.stem}")
         table[path.stem] = path
     return table
 
 
 class _DataUnpickler(pickle.Unpickler):
-    """Lets in lists, dicts, numbers, strings and NumPy arrays: a pickle can run any code else."""
+    """Lets in only lists, dicts, numbers, strings and NumPy arrays: other pickles can run code."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module.partition(".")[0] == "numpy" and name in (

@@ -1,20 +1,19 @@
-"""A search set or a detection set described by plain JSON files beside its pictures.
+"""A search set or a detection set described by plain JSON files beside its images.
 
-Search, which is also how Instance-160 and Instance-335 are read here: the layout in which their
-authors give them out is described nowhere, so convert their lists into this one.
+Search; also for Instance-160 and Instance-335, whose authors document no layout: convert their
+lists into this one.
     ROOT/queries.json        {"queries": [{"query", "image", "box" | "boxes" | neither, "instance",
                              "positives": [file, ...]}]}
     ROOT/references.json     {"images": [{"file", "width", "height",
                              "instances": [{"instance", "box"}]}]}
-    ROOT/distractors.json    optional: more images, same form, nothing in them to be found
+    ROOT/distractors.json    optional: more images, same form, that match no query
 
 Detection:
     ROOT/annotations.json    {"images": [{"file", "width", "height",
                              "instances": [{"box", "crowd", "rle"}]}]}
 
 Boxes are [x0, y0, x1, y1] in pixels, x1 and y1 exclusive. Paths are relative to the file that names
-them. A query whose picture is in the database too has it as junk: finding oneself counts neither
-way.
+them. If a query's own image is in the database it is junk: finding it counts neither way.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from typing import Any
 import numpy as np
 
 from claid_ext.evaluation.datasets.files import find_one, get, read_json
-from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, Query, SearchSet
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, SearchQuery, SearchSet
+from claid_ext.overlap import check_boxes
 
 __all__ = ["load_annotations", "load_folder"]
 
@@ -35,8 +34,8 @@ __all__ = ["load_annotations", "load_folder"]
 def load_folder(root: str | Path, name: str | None = None) -> SearchSet:
     """A search set in the layout above; `name` is the folder's own unless given.
 
-    Truth boxes are those of the query's `instance` in each positive; where one lacks them the set
-    says nothing of places. Raises FileNotFoundError or ValueError naming the file and the key.
+    Truth boxes are those of the query's `instance` in each positive; if one lacks them the set
+    has no truth boxes at all. Raises FileNotFoundError or ValueError naming the file and the key.
     """
     folder = Path(root)
     queries_file = find_one(folder, ["queries.json"], "queries.json")
@@ -56,7 +55,7 @@ def load_folder(root: str | Path, name: str | None = None) -> SearchSet:
         for record in get(read_json(queries_file), "queries", queries_file)
     )
     if not all(query.truths is not None for query in queries):
-        queries = tuple(Query(q.name, q.image, q.boxes, q.positives, q.junk) for q in queries)
+        queries = tuple(SearchQuery(q.name, q.image, q.boxes, q.positives, q.junk) for q in queries)
     return SearchSet(name or folder.resolve().name, tuple(images), queries)
 
 
@@ -84,7 +83,7 @@ def load_annotations(root: str | Path) -> DetectionSet:
 
 def _query(
     file: Path, record: Any, place: dict[Path, int], images: dict[Path, dict[str, Any]]
-) -> Query:
+) -> SearchQuery:
     name = str(get(record, "query", file, "queries"))
     image = _beside(file, get(record, "image", file, f"query {name}"))
     positives = []
@@ -96,7 +95,7 @@ def _query(
     positives.sort(key=place.__getitem__)
     boxes = record.get("boxes", record.get("box"))
     truths = [_boxes_of(images[path], record.get("instance")) for path in positives]
-    return Query(
+    return SearchQuery(
         name=name,
         image=image,
         boxes=None if boxes is None else check_boxes(boxes, f"{file}: query {name}: box"),

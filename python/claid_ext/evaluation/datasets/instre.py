@@ -1,17 +1,17 @@
 """INSTRE and INSTRE-M: 1,250 queries, 27,293 images (paper, Tables I to III, VI and VII).
 
-    ROOT/INSTRE-S1/01a_canada_book/001.jpg   a picture
-    ROOT/INSTRE-S1/01a_canada_book/001.txt   its boxes, a line each: x y width height
+    ROOT/INSTRE-S1/01a_canada_book/001.jpg   an image
+    ROOT/INSTRE-S1/01a_canada_book/001.txt   its boxes, one per line: x y width height
     ROOT/INSTRE-S2/...  ROOT/INSTRE-M/01/...
     ROOT/gnd_instre.json | .pkl | .mat       imlist, qimlist, gnd[]: ok, bbx
 
-The list `ok` counts from **1**, while `bbx` is x0, y0, x1, y1; the numbers are turned here, once,
-into places in `SearchSet.images`, which count from 0.
+The list `ok` counts from **1**, while `bbx` is x0, y0, x1, y1; the numbers are converted here,
+once, to places in `SearchSet.images`, which count from 0.
 
-A query of INSTRE-M asks for two things with one box around both. Its positives are the pictures of
+A query of INSTRE-M asks for two things with one box around both. Its positives are the images of
 both (in INSTRE-M) and those of either (in INSTRE-S1); in the former the truth is the box around all
-lines. Which line of a picture of INSTRE-M is which of its two things is not written anywhere, so
-for a query of a single thing a returned box is measured against the better one.
+lines. No file says which line of an image of INSTRE-M is which of its two things, so for a query of
+a single thing a returned box is measured against the better one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from claid_ext.evaluation.datasets.files import find_one, get, read_ground_truth
-from claid_ext.evaluation.datasets.sets import Query, SearchSet
-from claid_ext.evaluation.overlap import check_boxes
+from claid_ext.evaluation.datasets.sets import SearchQuery, SearchSet
+from claid_ext.overlap import check_boxes
 
 __all__ = ["load_instre", "read_instre_boxes"]
 
@@ -37,7 +37,7 @@ def load_instre(root: str | Path, *, multiple_only: bool = False) -> SearchSet:
     """INSTRE from its folder; with `multiple_only` the 250 queries of INSTRE-M alone (Table II).
 
     All images stay in the database either way. Truth boxes are read where every positive of the
-    set has its .txt file; otherwise the set says nothing of places.
+    set has its .txt file; otherwise the set has none.
     Raises FileNotFoundError if the folder or the ground truth is missing, ValueError if a list is
     not one that counts from 1 or is laid out otherwise.
     """
@@ -66,7 +66,7 @@ def load_instre(root: str | Path, *, multiple_only: bool = False) -> SearchSet:
                 pair = _is_pair(truth["imlist"][place])
                 around[place] = _around(boxes[place]) if pair else boxes[place]
         queries.append(
-            Query(
+            SearchQuery(
                 name=name,
                 image=folder / name,
                 boxes=check_boxes(
@@ -78,7 +78,7 @@ def load_instre(root: str | Path, *, multiple_only: bool = False) -> SearchSet:
         )
     if any(query.truths is None for query in queries):
         queries = [
-            Query(query.name, query.image, query.boxes, query.positives) for query in queries
+            SearchQuery(query.name, query.image, query.boxes, query.positives) for query in queries
         ]
     return SearchSet(
         name="INSTRE-M" if multiple_only else "INSTRE",
@@ -88,7 +88,7 @@ def load_instre(root: str | Path, *, multiple_only: bool = False) -> SearchSet:
 
 
 def read_instre_boxes(path: Path) -> FloatArray:
-    """The boxes of one picture, float64 (n, 4) as x0, y0, x1, y1, from lines `x y width height`."""
+    """The boxes of one image, float64 (n, 4) as x0, y0, x1, y1, from lines `x y width height`."""
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     try:
         values = np.array([[float(word) for word in line] for line in lines], dtype=np.float64)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from claid_ext.evaluation.overlap import box_area, box_iou, check_boxes
+from claid_ext.evaluation.datasets.masks import decode_segmentation
+from claid_ext.overlap import box_area, box_iou, check_boxes
 
-__all__ = ["DetectionImage", "DetectionSet", "Query", "SearchSet"]
+__all__ = ["DetectionImage", "DetectionSet", "SearchQuery", "SearchSet"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -20,11 +21,11 @@ BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
-class Query:
+class SearchQuery:
     """One thing to find.
 
-    image: the picture that shows it. boxes: float64 (b, 4) in that picture's pixels, b views of the
-    one thing; None asks with the whole picture.
+    image: an image that shows it. boxes: float64 (b, 4) in that image's pixels, b views of the
+    one thing; None for the whole image.
     positives: int64 (p,), ascending numbers into `SearchSet.images` of what should be found.
     junk: int64 (j,), ascending, images that count neither way (the query's own, for one).
     truths: for each positive the boxes (t, 4) of the thing in it, in its pixels; a returned box
@@ -74,7 +75,7 @@ class SearchSet:
 
     name: str
     images: tuple[Path, ...]
-    queries: tuple[Query, ...]
+    queries: tuple[SearchQuery, ...]
 
     def __post_init__(self) -> None:
         """Check that every image named is one of the set, and named once."""
@@ -103,7 +104,7 @@ class SearchSet:
 
 @dataclass(frozen=True, eq=False)
 class DetectionImage:
-    """One picture and the objects in it.
+    """One image and the objects in it.
 
     size: (height, width). boxes: float64 (n, 4) in pixels. crowd: bool (n,), objects that are
     many at once and are not counted. segmentations: n of COCO's polygons or run lengths, or
@@ -125,15 +126,13 @@ class DetectionImage:
         """The objects as bool (n, height, width). Raises ValueError if there are only boxes."""
         if self.segmentations is None:
             raise ValueError(f"{self.path.name}: this set has boxes but no masks")
-        from claid_ext.evaluation.datasets.coco import decode_segmentation
-
         masks = [decode_segmentation(item, self.size) for item in self.segmentations]
         return np.stack(masks) if masks else np.zeros((0, *self.size), dtype=bool)
 
 
 @dataclass(frozen=True, eq=False)
 class DetectionSet:
-    """Pictures with every object in them marked."""
+    """Images with every object in them annotated."""
 
     name: str
     images: tuple[DetectionImage, ...]

@@ -96,6 +96,7 @@ inline void complete_minimum(void* const (&brought)[32], unsigned mask) {
 template <class T, class Change>
 EMULATED_UNSEEN T change_atomically(T* target, const Change& change) {
     may_switch();
+    wait_while_held(target);
     touch(target, sizeof(T), Access::atomic);
     const T before = *target;
     *target = change(before);

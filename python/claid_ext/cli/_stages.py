@@ -1,0 +1,27 @@
+"""The options of the stages of a search on the command line, the same for every command."""
+
+from __future__ import annotations
+
+import argparse
+
+__all__ = ["add_stage_options"]
+
+REFINE, EXPAND = 30, 3  # as claid_ext.search.finding, which a command line does without
+
+
+def add_stage_options(parser: argparse.ArgumentParser) -> None:
+    """Add --refine and --expand."""
+    parser.add_argument(
+        "--refine",
+        type=int,
+        default=REFINE,
+        metavar="N",
+        help=f"search the maps of the best N images for the box; 0: none (default: {REFINE})",
+    )
+    parser.add_argument(
+        "--expand",
+        type=int,
+        default=EXPAND,
+        metavar="N",
+        help=f"expand the query by the best N images; 0: none (default: {EXPAND})",
+    )

@@ -1,0 +1,152 @@
+"""`Describer`: photos in, records out. The only way from a picture to what an index holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from claid_ext.images import Photo, read_photo
+from claid_ext.record import ImageRecord, check_vectors
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from claid_ext.descriptors import RegionDescriptor
+    from claid_ext.descriptors.basis import Basis
+    from claid_ext.descriptors.pooling import FeatureMap
+    from claid_ext.regions import Regions, RegionSource
+
+__all__ = ["Describer", "Descriptor", "RegionDescriber", "map_descriptor", "record_of"]
+
+
+class Descriptor(Protocol):
+    """Gives a vector for each region of an image; `claid_ext.RegionDescriptor` is one."""
+
+    def __call__(
+        self, images: Sequence[Any], regions: Sequence[Regions]
+    ) -> list[NDArray[np.float32]]:
+        """Return float32 (R, D) per image, rows of length 1 (0 where there is no feature).
+
+        Parameters
+        ----------
+        images : paths, PIL images, uint8 arrays (height, width, 3), or `claid_ext.images.Photo`s.
+        regions : of each image.
+        """
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what has to match for the same vectors to come out, ready for JSON; its `dim`."""
+
+    def recipe(self) -> dict[str, Any] | None:
+        """Return how to make it again, named and versioned; None where it cannot be told."""
+
+
+class Describer(Protocol):
+    """Turns photos into records by itself: a pure function, on whatever machine it runs."""
+
+    def __call__(self, images: Sequence[Any]) -> list[ImageRecord]:
+        """Return the record of each image.
+
+        Parameters
+        ----------
+        images : paths, PIL images, uint8 arrays (height, width, 3), or `claid_ext.images.Photo`s;
+            each is decoded once.
+
+        Raises
+        ------
+        UnreadableImageError : a path that is no readable image.
+        ValueError : an image too elongated for the detector; wrong vectors of a descriptor.
+        """
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what has to match for the same records to come out, ready for JSON."""
+
+    def recipe(self) -> dict[str, Any]:
+        """Return how to make it again; parts of it are None where that cannot be told."""
+
+
+class RegionDescriber:
+    """Regions by a `RegionSource`, their vectors by a `Descriptor`.
+
+    With a `RegionDescriptor` whose pooling is "whitened", records hold what both stages of a search
+    need: int8 vectors and coded maps by the basis, or float32 vectors and float16 maps without one.
+    With any other descriptor they hold its float32 vectors and no maps.
+
+    Attributes
+    ----------
+    source, descriptor : the two.
+    basis : the index's, None for none.
+    """
+
+    def __init__(
+        self, source: RegionSource, descriptor: Descriptor, basis: Basis | None = None
+    ) -> None:
+        """Put them together."""
+        self.source = source
+        self.descriptor = descriptor
+        self.basis = basis
+
+    def __call__(self, images: Sequence[Any]) -> list[ImageRecord]:
+        """Return the record of each image, as `Describer`."""
+        photos = [read_photo(image) for image in images]
+        return self.describe(photos, self.source(photos))
+
+    def describe(self, photos: Sequence[Photo], regions: Sequence[Regions]) -> list[ImageRecord]:
+        """Return the record of each photo whose regions are known already."""
+        if network := map_descriptor(self.descriptor):
+            maps = network.maps(photos, regions)
+            return [
+                record_of(its, one, network.network.layers, self.basis)
+                for its, one in zip(regions, maps, strict=True)
+            ]
+        dim = self.descriptor.manifest()["dim"]
+        records = []
+        vectors = self.descriptor(photos, regions)
+        for photo, its, rows in zip(photos, regions, vectors, strict=True):
+            what = f"the vectors of {photo.path or 'an image'}"
+            checked = check_vectors(what, rows, len(its), dim)
+            records.append(ImageRecord(its.without_pixels(), checked))
+        return records
+
+    def manifest(self) -> dict[str, Any]:
+        """Return those of both, and which basis."""
+        return {
+            "regions": self.source.manifest(),
+            "descriptor": self.descriptor.manifest(),
+            "basis": None if self.basis is None else self.basis.fingerprint,
+        }
+
+    def recipe(self) -> dict[str, Any]:
+        """Return those of both."""
+        return {"regions": self.source.recipe(), "descriptor": self.descriptor.recipe()}
+
+
+def map_descriptor(descriptor: Descriptor) -> RegionDescriptor | None:
+    """Return a descriptor that gives maps as such, None where it gives vectors alone."""
+    return (
+        cast("RegionDescriptor", descriptor) if getattr(descriptor, "two_stages", False) else None
+    )
+
+
+def record_of(
+    regions: Regions, maps: Sequence[FeatureMap], layers: Sequence[str], basis: Basis | None
+) -> ImageRecord:
+    """Make a record of a photo's regions and its feature maps.
+
+    Parameters
+    ----------
+    regions : of the photo.
+    maps : one per layer, at the size at which they are kept.
+    layers : what the layers are called; numbers, where that is not known.
+    basis : what vectors and maps are coded by; None for float32 vectors and float16 maps.
+    """
+    from claid_ext.descriptors.maps import cell_maps, region_vectors
+    from claid_ext.vectors import encode_vectors
+
+    names = layers if len(layers) == len(maps) else [str(number) for number in range(len(maps))]
+    vectors = region_vectors(maps, regions.boxes, basis)
+    return ImageRecord(
+        regions.without_pixels(),
+        vectors if basis is None else encode_vectors(vectors),
+        cell_maps(maps, names, basis),
+    )

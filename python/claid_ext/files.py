@@ -1,0 +1,42 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+__all__ = ["write_whole"]
+
+
+def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> int:
+    """Let `write` make a file beside `path` and move it there; return its size in bytes.
+
+    Whatever happens, `path` holds either the old content or the new one.
+
+    Parameters
+    ----------
+    path : where the file goes; missing folders are made.
+    write : gets the path of the temporary file, and writes it.
+    durable : wait until the content is on the disk before the move, so that it survives a power
+        failure as well as a kill.
+
+    Raises
+    ------
+    OSError : the disk is full or the folder not writable; it names the file.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        write(part)
+        size = part.stat().st_size
+        if durable:
+            with part.open("rb+") as file:
+                os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException as error:
+        part.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say where
+        raise
+    return size

@@ -1,0 +1,188 @@
+"""From a query's vectors to images ranked by their best region (stage 1).
+
+The nearest vectors only propose images: each is then scored by all its vectors, as they are stored.
+More are asked for until no image that was not proposed can be among the best k (the threshold
+algorithm of Fagin, Lotem and Naor, 2001), so that an exact store gives what brute force gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from claid_ext.index.store import Candidates, StoreView
+from claid_ext.record import ImageRecord
+
+__all__ = ["Best", "Scope", "VectorQuery", "rank_everything", "rank_images"]
+
+FIRST_ROWS = 64  # asked for at least in the first round
+ROWS_PER_IMAGE = 4  # asked for in the first round, times k
+APPROXIMATE_IMAGES = 4  # proposed before an approximate search ends, times k
+ROUNDING = 1e-5  # by what two ways of adding up a dot product may differ
+IMAGES_AT_ONCE = 5000  # scored together, to bound the memory of scoring all
+
+
+class VectorQuery(NamedTuple):
+    """What is asked: float32 (B, D) unit vectors, and whether all boxes are wanted or any."""
+
+    vectors: NDArray[np.float32]
+    all_of: bool = False
+
+    def combine(self, scores: NDArray[np.float32]) -> float:
+        """Return an image's score from its best score for each box, (B,)."""
+        return float(scores.sum() if self.all_of else scores.max())
+
+
+class Scope(NamedTuple):
+    """What may be found: `images`, bool (M,), and regions of at least `min_size` square pixels."""
+
+    images: NDArray[np.bool_]
+    min_size: float = 0.0
+
+
+class Best(NamedTuple):
+    """An image's best regions for one query of B boxes.
+
+    `image` is its id, `score` the maximum over the boxes or their sum; `regions` and `scores` (B,)
+    are the best region's number and score for each box; `record` is the image's.
+    """
+
+    image: int
+    score: float
+    regions: NDArray[np.int64]
+    scores: NDArray[np.float32]
+    record: ImageRecord
+
+
+@dataclass
+class _Pending:
+    """A query on its way: what has been scored so far."""
+
+    query: VectorQuery
+    scored: dict[int, Best] = field(default_factory=dict)
+    seen: set[int] = field(default_factory=set)
+    ranking: list[Best] = field(default_factory=list)
+    done: bool = False
+
+
+def rank_images(
+    queries: Sequence[VectorQuery], k: int, view: StoreView, scope: Scope
+) -> list[list[Best]]:
+    """Rank images for each query; k of them, or all in scope if they are fewer.
+
+    Parameters
+    ----------
+    queries : what is asked; one with all of its boxes asked for scores an image by the sum of the
+        best scores, others by their maximum.
+    k : how many distinct images.
+    view : of the store.
+    scope : what may be found.
+
+    Returns
+    -------
+    Of each query, best first; equal scores in the order the images were added.
+    """
+    table = view.table
+    allowed = set(table.ids[scope.images].tolist())
+    most = int(table.counts[scope.images].sum())
+    pending = [_Pending(query) for query in queries]
+    count, effort = max(FIRST_ROWS, ROWS_PER_IMAGE * k), 1
+    while active := [one for one in pending if not one.done]:
+        if count >= most:
+            _score_everything(active, k, view, table.ids[scope.images], scope)
+            break
+        boxes = np.concatenate([one.query.vectors for one in active])
+        found = view.candidates(np.ascontiguousarray(boxes), count, effort)
+        start = 0
+        for one in active:
+            its = found[start : start + len(one.query.vectors)]
+            start += len(its)
+            proposed = np.unique(np.concatenate([candidates.images for candidates in its]))
+            _score(one, [i for i in proposed.tolist() if i in allowed], view, scope)
+            _take_best(one, k)
+            if len(one.ranking) == k:
+                one.done = (
+                    one.ranking[-1].score > _bound(one.query, its, view.score_error) + ROUNDING
+                    if view.exact
+                    else len(one.scored) >= APPROXIMATE_IMAGES * k
+                )
+        count, effort = 4 * count, 4 * effort
+    return [one.ranking for one in pending]
+
+
+def _bound(query: VectorQuery, found: list[Candidates], score_error: float) -> float:
+    """Return what an image without any vector among those found can score at most.
+
+    A vector that was not found has at most the candidate score of the last that was, and a true
+    score of at most `score_error` more, for each box; both ways to combine boxes are monotonic.
+    """
+    none = [-1.0 if its.exhausted else 1.0 for its in found]  # nothing is known where none came
+    last = [its.scores[-1] if len(its.scores) else n for its, n in zip(found, none, strict=True)]
+    error = score_error * np.linalg.norm(query.vectors, axis=1)
+    return query.combine(np.array(last, np.float32) + error.astype(np.float32))
+
+
+def _take_best(one: _Pending, k: int) -> None:
+    one.ranking = sorted(one.scored.values(), key=lambda best: (-best.score, best.image))[:k]
+
+
+def _score_everything(
+    active: list[_Pending], k: int, view: StoreView, ids: NDArray[np.int64], scope: Scope
+) -> None:
+    for one in active:
+        for start in range(0, len(ids), IMAGES_AT_ONCE):
+            _score(one, ids[start : start + IMAGES_AT_ONCE].tolist(), view, scope)
+            _take_best(one, k)
+            one.scored = {best.image: best for best in one.ranking}
+        one.done = True
+
+
+def _score(one: _Pending, images: list[int], view: StoreView, scope: Scope) -> None:
+    """Score images by all their vectors in scope, unless they have been scored before."""
+    new = [i for i in images if i not in one.seen]
+    one.seen.update(new)
+    for image, record in view.records(np.array(new, np.int64)):
+        scores = record.unit_vectors @ one.query.vectors.T  # (R, B)
+        scores[record.regions.size < scope.min_size] = -np.inf
+        if len(scores) == 0 or np.isneginf(scores).all():
+            continue
+        regions = scores.argmax(axis=0)
+        best = np.take_along_axis(scores, regions[None], axis=0)[0]
+        one.scored[image] = Best(image, one.query.combine(best), regions, best, record)
+
+
+def rank_everything(
+    queries: Sequence[VectorQuery], view: StoreView
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Score every image for every query, reading the records once for all queries.
+
+    The answer of `rank_images` on everything, for evaluation: mAP needs the whole order.
+
+    Parameters
+    ----------
+    queries : as `rank_images`; the best of a query's boxes counts.
+    view : of the store.
+
+    Returns
+    -------
+    scores : float32 (Q, M), the best region's score; -inf for an image without regions.
+    boxes : float32 (Q, M, 4), that region's box in the image's pixels.
+    """
+    ids = view.table.ids
+    scores = np.full((len(queries), len(ids)), -np.inf, np.float32)
+    boxes = np.zeros((len(queries), len(ids), 4), np.float32)
+    if not queries:
+        return scores, boxes
+    asked = np.concatenate([query.vectors for query in queries])
+    first = np.cumsum([0, *(len(query.vectors) for query in queries[:-1])])
+    place = {image: number for number, image in enumerate(ids.tolist())}
+    for image, record in view.records(ids):
+        if len(record):
+            similar = np.maximum.reduceat(asked @ record.unit_vectors.T, first, axis=0)
+            scores[:, place[image]] = similar.max(axis=1)
+            boxes[:, place[image]] = record.regions.boxes[similar.argmax(axis=1)]
+    return scores, boxes

@@ -1,0 +1,295 @@
+"""The basis of an index: fitted on its own photos, then frozen; and records coded by it anew.
+
+Whitening by a collection's own statistics finds more than by a foreign one's (docs/search.md), so
+an index of 50 photos or more has its own. Until then it has the one that is shipped for its
+network, or none: then records hold float32 vectors and float16 maps.
+
+Coded records cannot be coded anew from themselves: of a cell 64 dimensions are kept, and a vector
+has more. So their photos are read again, which keeps records small. Records without a basis hold
+whole cells, and need no photo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from claid_ext.describing import RegionDescriber, map_descriptor, record_of
+from claid_ext.descriptors.basis import Basis, default_dims
+from claid_ext.descriptors.shipped import shipped_basis
+from claid_ext.errors import ClaidError
+from claid_ext.images import read_photo
+from claid_ext.index.paths import file_state
+from claid_ext.index.store import FileState, Store
+from claid_ext.progress import progress as show_progress
+from claid_ext.record import ImageRecord
+
+if TYPE_CHECKING:
+    from claid_ext.descriptors import RegionDescriptor
+    from claid_ext.descriptors.pooling import FeatureMap
+
+__all__ = [
+    "BASIS_PHOTOS",
+    "LEAST_PHOTOS",
+    "NO_BASIS",
+    "Frozen",
+    "all_have_maps",
+    "code",
+    "final_dim",
+    "fit",
+    "frozen_basis",
+    "refit",
+    "spread",
+    "start_basis",
+    "to_raw",
+]
+
+T = TypeVar("T")
+
+LEAST_PHOTOS = 50  # below that, the shipped basis or none serves better
+BASIS_PHOTOS = 256  # that it is fitted on at most, evenly spread
+PHOTOS_AT_ONCE = 8
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The basis that the records of an index are coded by.
+
+    Attributes
+    ----------
+    basis : None where they are not coded.
+    photos : how many of its own photos it was fitted on; 0 for the shipped one, or none.
+    """
+
+    basis: Basis | None
+    photos: int
+
+    def state(self) -> dict[str, Any]:
+        """Return what a store's state holds of it, to be set along with the records."""
+        return {
+            "basis": None if self.basis is None else self.basis.to_bytes(),
+            "basis fingerprint": None if self.basis is None else self.basis.fingerprint,
+            "basis photos": self.photos,
+        }
+
+
+NO_BASIS = Frozen(None, 0)
+
+
+def frozen_basis(store: Store, before: Frozen | None = None) -> Frozen:
+    """Read the basis of an index from its store, unless it is the one that it was before."""
+    with store.reading():
+        fingerprint, photos = store.get("basis fingerprint"), store.get("basis photos") or 0
+        if fingerprint is None:
+            return NO_BASIS
+        if before and before.basis and before.basis.fingerprint == fingerprint:
+            return Frozen(before.basis, photos)
+        return Frozen(Basis.from_bytes(store.get("basis"), "the index's basis"), photos)
+
+
+def start_basis(descriptor: RegionDescriptor, dims: int | None) -> Basis | None:
+    """Return the basis of a new index: the shipped one for its network, where it goes so far.
+
+    `dims` is the length of the vectors, None for the basis's own.
+    """
+    basis = shipped_basis(descriptor.weights)
+    if basis is None or dims is None:
+        return basis
+    wanted = _dims([layer.channels for layer in basis.layers], dims)
+    if any(dim > len(layer.axes) for dim, layer in zip(wanted, basis.layers, strict=True)):
+        return None
+    layers = zip(basis.layers, wanted, strict=True)
+    return replace(basis, layers=tuple(replace(layer, vector_dim=dim) for layer, dim in layers))
+
+
+def final_dim(descriptor: RegionDescriptor, dims: int | None) -> int:
+    """Return the length of vectors once an index has a basis of its own.
+
+    Raises
+    ------
+    ValueError : `dims`, where it is not None, cannot be shared out over the network's layers.
+    """
+    from PIL import Image
+
+    from claid_ext.regions import Regions
+
+    side = 64
+    probe = Regions.of_boxes((side, side), [[0, 0, side, side]])
+    (maps,) = descriptor.maps([Image.new("RGB", (side, side))], [probe])
+    channels = [its.values.shape[0] for its in maps]
+    return sum(default_dims(channels) if dims is None else _dims(channels, dims))
+
+
+def all_have_maps(store: Store) -> bool:
+    """Whether maps are kept of all images: not of those whose vectors were given."""
+    with store.reading() as view:
+        return all(
+            next(iter(view.maps(view.table.ids[i : i + 1])), None) is not None
+            for i in range(len(view.table.ids))
+        )
+
+
+def to_raw(store: Store, describer: RegionDescriber) -> bool:
+    """Make the records of a small index hold whole cells again, reading its photos once more.
+
+    Returns
+    -------
+    Whether it was done: not where a photo is gone or has changed; the index then keeps its basis.
+    """
+    paths = _paths(store)
+    with store.reading() as view:
+        stored = dict(view.records(np.array(list(paths), np.int64)))
+    plain = RegionDescriber(describer.source, describer.descriptor)
+    try:
+        records = dict(_described(plain, paths, stored, store.file_states()))
+    except (ClaidError, OSError, ValueError):
+        return False
+    state = NO_BASIS.state()
+    if not records and (descriptor := map_descriptor(describer.descriptor)):
+        state["dim"] = descriptor.channels
+    store.recode(iter(records.items()), state)
+    return True
+
+
+def fit(store: Store, describer: RegionDescriber, dims: int | None) -> None:
+    """Fit a basis to an index whose records hold whole cells, and code them all by it."""
+    descriptor = map_descriptor(describer.descriptor)
+    assert descriptor is not None
+    paths = _paths(store)
+    sample = spread(list(paths))
+    with store.reading() as view:
+        cells: list[list[np.ndarray]] = []
+        for _, maps in view.maps(np.array(sample, np.int64)):
+            cells.append([one.values.reshape(-1, one.values.shape[2]) for one in maps])
+    basis = _fitted(cells, descriptor, dims)
+    code(store, describer, basis, len(sample))
+
+
+def code(store: Store, describer: RegionDescriber, basis: Basis, photos: int) -> None:
+    """Code the records of an index, which hold whole cells, by a basis."""
+    from claid_ext.descriptors.pooling import FeatureMap
+
+    descriptor = map_descriptor(describer.descriptor)
+    assert descriptor is not None
+    ids = np.array(list(_paths(store)), np.int64)
+
+    def coded() -> Iterator[tuple[int, ImageRecord]]:
+        import torch
+
+        with store.reading() as view:
+            for image in ids:
+                ((number, record),) = view.records(image[None])
+                ((_, maps),) = view.maps(image[None])
+                features: list[FeatureMap] = []
+                for one in maps:
+                    values = torch.from_numpy(one.values.astype(np.float32)).permute(2, 0, 1)
+                    rows, columns = one.values.shape[:2]
+                    extent = (rows * one.cell[0], columns * one.cell[1])
+                    features.append(FeatureMap(values, extent))
+                yield number, record_of(record.regions, features, descriptor.network.layers, basis)
+
+    store.recode(coded(), Frozen(basis, photos).state())
+
+
+def refit(
+    store: Store, describer: RegionDescriber, dims: int | None, *, progress: bool = False
+) -> int:
+    """Fit the basis to an index's photos as they are now, and code all of them by it.
+
+    Photos are read again: a sample to fit it, then all. Nothing changes until all are done.
+
+    Returns
+    -------
+    How many photos it was fitted on.
+
+    Raises
+    ------
+    ValueError : fewer than 50 photos, or one that has changed since it was added.
+    UnreadableImageError : a photo that cannot be read any more; remove it from the index first.
+    """
+    descriptor = map_descriptor(describer.descriptor)
+    assert descriptor is not None
+    paths = _paths(store)
+    if len(paths) < LEAST_PHOTOS:
+        raise ValueError(f"a basis needs {LEAST_PHOTOS} photos, the index has {len(paths)}")
+    with store.reading() as view:
+        stored = dict(view.records(np.array(list(paths), np.int64)))
+    files = store.file_states()
+    sample = spread(list(paths))
+    plain = RegionDescriber(describer.source, describer.descriptor)
+    disable = None if progress else True
+    shown = show_progress(
+        _described(plain, {i: paths[i] for i in sample}, stored, files),
+        len(sample),
+        "fitting",
+        disable=disable,
+    )
+    cells = [
+        [one.values.reshape(-1, one.values.shape[2]) for one in record.maps] for _, record in shown
+    ]
+    basis = _fitted(cells, descriptor, dims)
+    coder = RegionDescriber(describer.source, describer.descriptor, basis)
+    records = show_progress(
+        _described(coder, paths, stored, files), len(paths), "coding", disable=disable
+    )
+    store.recode(records, Frozen(basis, len(sample)).state())
+    return len(sample)
+
+
+def _fitted(
+    cells: Sequence[Sequence[np.ndarray]], descriptor: RegionDescriptor, dims: int | None
+) -> Basis:
+    """Fit a basis to the cells of some photos, (n, C) of each layer of each."""
+    layers = [np.concatenate(of_layer) for of_layer in zip(*cells, strict=True)]
+    wanted = None if dims is None else _dims([its.shape[1] for its in layers], dims)
+    return Basis.fit(layers, dims=wanted, network=descriptor.weights)
+
+
+def _dims(channels: Sequence[int], dims: int) -> list[int]:
+    """Share the length of a vector out over the layers, as the default is shared."""
+    shares = np.array(default_dims(channels), np.float64)
+    ends = np.rint(np.cumsum(shares) * dims / shares.sum()).astype(int)
+    wanted: list[int] = np.diff(ends, prepend=0).tolist()
+    if any(not 1 <= dim <= most for dim, most in zip(wanted, channels, strict=True)):
+        raise ValueError(f"pca must suit layers of {list(channels)} channels, got {dims}")
+    return wanted
+
+
+def _described(
+    describer: RegionDescriber,
+    paths: dict[int, str],
+    stored: dict[int, ImageRecord],
+    files: dict[str, FileState],
+) -> Iterator[tuple[int, ImageRecord]]:
+    """Describe stored photos again, with the regions that they have.
+
+    Raises
+    ------
+    UnreadableImageError : a photo cannot be read any more.
+    ValueError : one has changed since it was stored: its regions are not those of the new state.
+    """
+    for some in _batches(list(paths)):
+        photos = [read_photo(paths[i]) for i in some]
+        for i in some:
+            if file_state(paths[i]) != files[paths[i]]:
+                raise ValueError(f"{paths[i]} has changed since it was added: add it again")
+        regions = [stored[i].regions for i in some]
+        yield from zip(some, describer.describe(photos, regions), strict=True)
+
+
+def _batches(items: list[int]) -> Iterable[list[int]]:
+    return (items[i : i + PHOTOS_AT_ONCE] for i in range(0, len(items), PHOTOS_AT_ONCE))
+
+
+def _paths(store: Store) -> dict[int, str]:
+    with store.reading() as view:
+        return dict(zip(view.table.ids.tolist(), view.table.paths, strict=True))
+
+
+def spread(items: Sequence[T], most: int = BASIS_PHOTOS) -> list[T]:
+    """Return at most so many of some items, evenly spread."""
+    places = np.linspace(0, len(items) - 1, min(len(items), most)).astype(np.int64)
+    return [items[place] for place in places.tolist()]
