@@ -28,11 +28,11 @@ class ClusterDifference {
     void add(const std::int16_t* row, std::int32_t factor) {
         simd_.add_row(sum_.data(), row, factor, sum_.size());
     }
-
-    // To be called after additions, before dots.
-    void update() {
-        narrow_ =
-            shift_ > 0 && simd_.split(sum_.data(), shift_, high_.data(), low_.data(), sum_.size());
+    // The last addition before dots.
+    void add_last(const std::int16_t* row, std::int32_t factor) {
+        if (shift_ == 0) return add(row, factor);
+        narrow_ = simd_.add_row_and_split(sum_.data(), row, factor, shift_, high_.data(),
+                                          low_.data(), sum_.size());
     }
 
     void dots(const std::int16_t* const* rows, std::int64_t* out) const {
@@ -77,12 +77,15 @@ class KSums {
           arrivals_per_gain_(node.size()) {
         for (std::size_t t = 0; t < node.size(); ++t) {
             const int sign = side_[t] == 1 ? 1 : -1;
-            difference_.add(row(t), sign);
+            if (t + 1 < node.size()) {
+                difference_.add(row(t), sign);
+            } else {
+                difference_.add_last(row(t), sign);
+            }
             size_difference_ += sign;
             square_difference_ += sign * square(t);
             cluster_size_[side_[t]] += 1;
         }
-        difference_.update();
         bound_distances(clusters.seed_distance);
     }
 
@@ -146,8 +149,7 @@ class KSums {
     // The patch goes to the other cluster, where its gain is the opposite.
     void move(std::uint32_t t, std::int64_t gain) {
         const int from = side_[t], sign = from == 1 ? 1 : -1;
-        difference_.add(row(t), -2 * sign);
-        difference_.update();
+        difference_.add_last(row(t), -2 * sign);
         size_difference_ -= 2 * sign;
         square_difference_ -= 2 * sign * square(t);
         cluster_size_[from] -= 1;
@@ -169,18 +171,16 @@ class KSums {
 
     // ||q_i - q_m|| is at most the way over the origin, and the way over s+ where that is known.
     void bound_distances(const std::vector<std::int64_t>& seed_distance) {
-        double longest = 0.0, farthest = 0.0;
+        std::int64_t longest = 0, farthest = 0;
+        for (std::size_t t = 0; t < node_.size(); ++t) longest = std::max(longest, square(t));
+        for (const std::int64_t distance : seed_distance) farthest = std::max(farthest, distance);
+        const double over_origin = 2.0 * std::sqrt(static_cast<double>(longest));
+        const double over_seed = std::sqrt(static_cast<double>(farthest));
         for (std::size_t t = 0; t < node_.size(); ++t) {
-            longest = std::max(longest, std::sqrt(static_cast<double>(square(t))));
-        }
-        for (const std::int64_t distance : seed_distance) {
-            farthest = std::max(farthest, std::sqrt(static_cast<double>(distance)));
-        }
-        for (std::size_t t = 0; t < node_.size(); ++t) {
-            double distance = longest + std::sqrt(static_cast<double>(square(t)));
+            double distance = over_origin;
             if (!seed_distance.empty()) {
-                distance =
-                    std::min(distance, farthest + std::sqrt(static_cast<double>(seed_distance[t])));
+                const double to_seed = std::sqrt(static_cast<double>(seed_distance[t]));
+                distance = std::min(distance, over_seed + to_seed);
             }
             const double step = std::max(2.0 * distance * distance * kBoundMargin, 1.0);
             arrivals_per_gain_[t] = 1.0 / (step * kBoundMargin);

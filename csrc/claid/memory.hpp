@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <new>
 
@@ -20,26 +21,30 @@ constexpr std::size_t round_up(std::size_t value, std::size_t multiple) {
 inline constexpr std::size_t kHugePage = 2 * 1024 * 1024;
 
 // Large arrays are asked for in huge pages: touching them for the first time in small ones costs
-// more than filling them.
+// more than filling them. They are aligned to no more than a cache line all the same, so that the
+// allocator can keep them between calls.
 class AlignedBytes {
   public:
     AlignedBytes() = default;
-    explicit AlignedBytes(std::size_t size)
-        : alignment_{size < kHugePage ? kCacheLine : kHugePage},
-          data_(::operator new(size, alignment_), Free{alignment_}) {
+    explicit AlignedBytes(std::size_t size) : data_(::operator new(size, kAlignment)) {
 #if defined(__linux__)
-        if (size >= kHugePage) madvise(data_.get(), size, MADV_HUGEPAGE);
+        if (size < kHugePage) return;
+        auto* start = static_cast<std::byte*>(data_.get());
+        const auto address = reinterpret_cast<std::uintptr_t>(start);
+        const std::size_t skipped = round_up(address, kHugePage) - address;
+        if (skipped < size) {
+            madvise(start + skipped, (size - skipped) / kHugePage * kHugePage, MADV_HUGEPAGE);
+        }
 #endif
     }
     [[nodiscard]] void* get() const { return data_.get(); }
 
   private:
+    static constexpr std::align_val_t kAlignment{kCacheLine};
     struct Free {
-        std::align_val_t alignment;
-        void operator()(void* p) const { ::operator delete(p, alignment); }
+        void operator()(void* p) const { ::operator delete(p, kAlignment); }
     };
-    std::align_val_t alignment_{kCacheLine};
-    std::unique_ptr<void, Free> data_{nullptr, Free{std::align_val_t{kCacheLine}}};
+    std::unique_ptr<void, Free> data_;
 };
 
 template <class T>

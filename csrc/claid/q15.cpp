@@ -35,7 +35,6 @@ void quantise_row(const Features& features, const Kernels& simd, std::size_t row
 
 Q15Rows quantise(const Features& features, const Kernels& simd, std::size_t threads) {
     Q15Rows out(features.grid.patches(), features.dims);
-    const std::size_t pairs = (features.dims + 1) / 2;
     parallel_for(out.padded_patches() / kWordBits, threads, [&](std::size_t block) {
         const DefaultFloatEnvironment environment;
         const std::size_t first = block * kWordBits;
@@ -43,9 +42,6 @@ Q15Rows quantise(const Features& features, const Kernels& simd, std::size_t thre
         for (std::size_t row = first; row < last; ++row) quantise_row(features, simd, row, out);
         std::memset(out.row(last), 0,
                     (first + kWordBits - last) * out.stride * sizeof(std::int16_t));
-        for (std::size_t row = first; row < first + kWordBits; row += simd.tile_columns) {
-            simd.pack_panel(out.row(row), out.stride, pairs, out.panel(row));
-        }
     });
     return out;
 }

@@ -14,9 +14,7 @@ namespace claid {
 // A unit vector's length in Q15.
 inline constexpr double kQ15One = 32767.0;
 
-// q_ik = rint(X_ik 32767 / ||X_i||): all that follows is integers, exact in any order. Each row is
-// held twice: whole, and interleaved with its neighbours for the affinity tiles. Both lie in one
-// array, large enough for the allocator to keep it between calls.
+// q_ik = rint(X_ik 32767 / ||X_i||): all that follows is integers, exact in any order.
 class Q15Rows {
   public:
     Q15Rows(std::size_t patches, std::size_t dims)
@@ -25,16 +23,11 @@ class Q15Rows {
           stride(round_up(dims, kRowMultiple)),
           squares(patches),
           energy(patches),
-          storage_(2 * round_up(patches, kWordBits) * stride) {}
+          storage_(round_up(patches, kWordBits) * stride) {}
 
     [[nodiscard]] std::int16_t* row(std::size_t patch) { return storage_.data() + patch * stride; }
     [[nodiscard]] const std::int16_t* row(std::size_t patch) const {
         return storage_.data() + patch * stride;
-    }
-    // The panel of the affinity tiles that starts at this patch.
-    [[nodiscard]] std::int16_t* panel(std::size_t patch) { return row(padded_patches() + patch); }
-    [[nodiscard]] const std::int16_t* panel(std::size_t patch) const {
-        return row(padded_patches() + patch);
     }
     [[nodiscard]] std::size_t padded_patches() const { return round_up(patches, kWordBits); }
 
@@ -44,7 +37,7 @@ class Q15Rows {
     std::vector<float> energy;          // sum_k |X_ik|
 
   private:
-    AlignedArray<std::int16_t> storage_;  // [2, padded patches, stride]
+    AlignedArray<std::int16_t> storage_;  // [padded patches, stride]
 };
 
 // Throws NotFiniteError, as of image 0.

@@ -24,12 +24,22 @@ class SeededStart {
 
     // Cluster 1 holds what is closer to s+ than to s-.
     void by_similarity(Clusters& out) const {
+        const std::size_t size = node_.size();
         const std::int64_t f_positive = q15_.squares[node_.patches[positive_]];
-        out.seed_distance.resize(node_.size());
-        for (std::size_t t = 0; t < node_.size(); ++t) {
-            const std::int64_t to_positive = dot(t, positive_);
-            out.side[t] = to_positive > dot(t, negative_) ? 1 : 0;
-            out.seed_distance[t] = q15_.squares[node_.patches[t]] + f_positive - 2 * to_positive;
+        out.seed_distance.resize(size);
+        for (std::size_t first = 0; first < size; first += kVisitBatch) {
+            const std::int16_t* rows[kVisitBatch];
+            for (std::size_t j = 0; j < kVisitBatch; ++j) {
+                rows[j] = row(std::min(first + j, size - 1));
+            }
+            std::int32_t to_positive[kVisitBatch], to_negative[kVisitBatch];
+            simd_.dot_batch(row(positive_), rows, q15_.stride, to_positive);
+            simd_.dot_batch(row(negative_), rows, q15_.stride, to_negative);
+            for (std::size_t t = first; t < std::min(first + kVisitBatch, size); ++t) {
+                const std::int64_t similarity = to_positive[t - first];
+                out.side[t] = similarity > to_negative[t - first] ? 1 : 0;
+                out.seed_distance[t] = q15_.squares[node_.patches[t]] + f_positive - 2 * similarity;
+            }
         }
         own_clusters(out);
     }
@@ -69,7 +79,10 @@ class SeededStart {
     }
 
     [[nodiscard]] std::int32_t dot(std::size_t t, std::size_t u) const {
-        return simd_.dot(q15_.row(node_.patches[t]), q15_.row(node_.patches[u]), q15_.stride);
+        return simd_.dot(row(t), row(u), q15_.stride);
+    }
+    [[nodiscard]] const std::int16_t* row(std::size_t t) const {
+        return q15_.row(node_.patches[t]);
     }
 
     const Node& node_;

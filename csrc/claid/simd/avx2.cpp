@@ -1,50 +1,19 @@
 // AVX2: 16 multiply-adds an instruction (vpmaddwd), sums added separately.
-#include <immintrin.h>
-
-#include "claid/simd/kernels_impl.hpp"
+#include "claid/simd/avx2_isa.hpp"
 
 namespace claid {
 namespace {
 
-struct Avx2 {
-    using Vec = __m256i;
-    using Acc = __m256i;
-    static constexpr int kColumns = 8, kRows = 4, kVecs = 2, kDoubles = 4;
-
-    static Vec load(const std::int16_t* p) {
-        return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-    }
-    static Vec broadcast_pair(const std::int16_t* p) {
-        std::int32_t pair;
-        std::memcpy(&pair, p, sizeof pair);
-        return _mm256_set1_epi32(pair);
-    }
-    static Acc zero() { return _mm256_setzero_si256(); }
-    static Acc multiply_add(Acc acc, Vec a, Vec b) {
+struct MaddAdd {
+    static __m256i apply(__m256i acc, __m256i a, __m256i b) {
         // In place by force: GCC gives the sum a register of its own and copies it back.
         const __m256i products = _mm256_madd_epi16(a, b);
         asm("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
         return acc;
     }
-    static std::uint32_t greater(Acc acc, std::int32_t threshold) {
-        const __m256i above = _mm256_cmpgt_epi32(acc, _mm256_set1_epi32(threshold));
-        return static_cast<std::uint32_t>(_mm256_movemask_ps(_mm256_castsi256_ps(above)));
-    }
-    static void raise(std::int32_t* numbers, Acc acc, std::int32_t label) {
-        auto* to = reinterpret_cast<__m256i*>(numbers);
-        const __m256i labelled = _mm256_or_si256(
-            _mm256_and_si256(acc, _mm256_set1_epi32(~kMatchMask)), _mm256_set1_epi32(label));
-        _mm256_storeu_si256(to, _mm256_max_epi32(_mm256_loadu_si256(to), labelled));
-    }
-    static std::int32_t sum(Acc acc) {
-        const __m128i by4 =
-            _mm_add_epi32(_mm256_castsi256_si128(acc), _mm256_extracti128_si256(acc, 1));
-        const __m128i by2 = _mm_add_epi32(by4, _mm_shuffle_epi32(by4, 0x4E));
-        return _mm_cvtsi128_si32(_mm_add_epi32(by2, _mm_shuffle_epi32(by2, 0xB1)));
-    }
 };
 
-constexpr Kernels kKernels = kernels_of<Avx2>("avx2");
+constexpr Kernels kKernels = kernels_of<Avx2<MaddAdd>>("avx2");
 
 }  // namespace
 

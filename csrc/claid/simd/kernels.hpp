@@ -12,7 +12,8 @@ inline constexpr std::size_t kRowMultiple = 32;
 // Bits of the affinity are kept in words of 64; tiles never cross a word.
 inline constexpr std::size_t kWordBits = 64;
 
-// k-sums visits are evaluated this many at a time, so that their loads overlap.
+// Dot products are worked out this many at a time where several are wanted, so that their loads
+// overlap.
 inline constexpr std::size_t kVisitBatch = 4;
 
 // Products of rows of length 32767 are right to about 2^14 of 2^30; the number of a row fits below.
@@ -28,6 +29,56 @@ struct RowNorms {
 struct SplitSum {
     const std::int16_t* high;  // [padded dims]
     const std::int16_t* low;   // [padded dims]
+};
+
+// Rows are spread over blocks of this many dimensions before they are brought to int8.
+inline constexpr std::size_t kSpreadBlock = 64;
+
+// Dimension k of a block is negated where bit k is set: the first output of splitmix64 from 0.
+// No bound depends on the signs, only how evenly rows spread.
+inline constexpr std::uint64_t kSpreadSigns = 0xE220A8397B1DCDAF;
+
+// More dimensions than this could leave int32 (255 * 127 each) or the margins of the float32 sums.
+inline constexpr std::size_t kMaxFilterDims = 16384;
+
+inline constexpr std::int32_t kInt8Most = 127;
+
+// W q = scale * a + e for a row q and its int8 form a.
+struct Int8Row {
+    float scale;              // a whole number, at least 1
+    float remainder_squared;  // e . e, summed in float32
+    std::int32_t sum;         // of a's elements
+};
+
+// What a tile of the filter compares a row's products d = a_i . a_j with, for each column j:
+//     linked      if d >  above * unit_j + unit * reach_j
+//     not linked  if d <= below * unit_j - unit * reach_j
+struct FilterRow {
+    float above, below, unit;
+    std::int32_t sum;  // of the row's elements
+};
+struct FilterColumns {
+    const float* unit;
+    const float* reach;
+};
+
+// The filter in int8, at levels where its products are faster than those of int16.
+struct FilterKernels {
+    // Rows of a filter tile, a multiple of an affinity tile's; its columns are the same.
+    std::size_t tile_rows;
+
+    // Spreads a row, brings it to int8 and pads it with zeros to a multiple of kSpreadBlock.
+    Int8Row (*to_int8)(const std::int16_t* q, std::size_t padded, std::int8_t* a);
+
+    // Interleaves the rows of a panel as filter_tile reads them; stride is a multiple of
+    // kSpreadBlock.
+    void (*pack_panel)(const std::int8_t* rows, std::size_t stride, std::int8_t* panel);
+
+    // Bit c of linked[r]: the pair of row r and column c is linked; of undecided[r]: not known.
+    // Returns how many are not known.
+    int (*tile)(const std::int8_t* rows, std::size_t stride, const std::int8_t* column_panel,
+                const FilterRow* bounds, FilterColumns columns, std::uint32_t* linked,
+                std::uint32_t* undecided);
 };
 
 struct Kernels {
@@ -58,7 +109,14 @@ struct Kernels {
     void (*match_tile)(const std::int16_t* row_panel, const std::int16_t* column_panel,
                        std::size_t pairs, std::int32_t first_row, std::int32_t* best);
 
+    // Null at levels that have none.
+    const FilterKernels* filter;
+
     std::int32_t (*dot)(const std::int16_t* a, const std::int16_t* b, std::size_t padded);
+
+    // out[j] = row . others[j] for kVisitBatch others.
+    void (*dot_batch)(const std::int16_t* row, const std::int16_t* const* others,
+                      std::size_t padded, std::int32_t* out);
 
     // out[i] = popcount(row patches[i] of the affinity AND membership), words first .. last - 1.
     void (*degrees)(const std::uint64_t* rows, std::size_t words, const std::uint16_t* patches,
@@ -69,9 +127,9 @@ struct Kernels {
     void (*add_row)(std::int32_t* sum, const std::int16_t* q, std::int32_t factor,
                     std::size_t padded);
 
-    // Splits sum; false when a high part does not fit int16.
-    bool (*split)(const std::int32_t* sum, int shift, std::int16_t* high, std::int16_t* low,
-                  std::size_t padded);
+    // The same and then splits sum; false when a high part does not fit int16.
+    bool (*add_row_and_split)(std::int32_t* sum, const std::int16_t* q, std::int32_t factor,
+                              int shift, std::int16_t* high, std::int16_t* low, std::size_t padded);
 
     // out[j] = rows[j] . sum for kVisitBatch rows, from the split sum.
     void (*dot_split)(const std::int16_t* const* rows, SplitSum sum, int shift, std::size_t padded,
@@ -81,10 +139,15 @@ struct Kernels {
     std::int64_t (*dot_wide)(const std::int16_t* row, const std::int32_t* sum, std::size_t padded);
 };
 
+// One table a level; each is defined in the file of its name.
 const Kernels* scalar_kernels();
 const Kernels* avx2_kernels();
+const Kernels* avxvnni_kernels();
 const Kernels* avx512_kernels();
 const Kernels* avx512vnni_kernels();
+const Kernels* amx_kernels();
 const Kernels* neon_kernels();
+const Kernels* dotprod_kernels();
+const Kernels* i8mm_kernels();
 
 }  // namespace claid

@@ -5,10 +5,12 @@
 //   kColumns   columns of an affinity tile that one Acc covers
 //   kRows      rows of an affinity tile      kVecs      Accs a row of it
 //   kDoubles   float64 in a register
-//   load, broadcast_pair, zero, multiply_add, greater (a bit a column), sum (of all columns),
+//   load, broadcast_pair, zero, multiply_add, greater (a bit a column)
+//   sum (of all columns), sums (of kVisitBatch Accs)
 //   raise (numbers in memory to the columns' sums, labelled as match_tile says, where higher)
 #pragma once
 
+#include <bit>
 #include <cstring>
 
 #include "claid/simd/kernels.hpp"
@@ -23,7 +25,7 @@ constexpr std::size_t kLanes = 16;  // of the contract's float64 sums
 // Rounds to the nearest integer, half to even, as rint does, for magnitudes below 2^51.
 constexpr double kRoundingConstant = 6755399441055744.0;  // 1.5 * 2^52
 
-[[gnu::always_inline]] inline Int4 load_int4(const std::int16_t* from) {
+[[gnu::always_inline]] inline Int4 load_int4(const void* from) {
     Int4 v;
     std::memcpy(&v, from, sizeof v);
     return v;
@@ -48,6 +50,7 @@ template <>
 struct Lanes<2> {
     using Float = float __attribute__((vector_size(8)));
     using Double = double __attribute__((vector_size(16)));
+    using Int64 = std::int64_t __attribute__((vector_size(16)));
     using Int32 = std::int32_t __attribute__((vector_size(8)));
     using Int16 = std::int16_t __attribute__((vector_size(4)));
 };
@@ -55,6 +58,7 @@ template <>
 struct Lanes<4> {
     using Float = float __attribute__((vector_size(16)));
     using Double = double __attribute__((vector_size(32)));
+    using Int64 = std::int64_t __attribute__((vector_size(32)));
     using Int32 = std::int32_t __attribute__((vector_size(16)));
     using Int16 = std::int16_t __attribute__((vector_size(8)));
 };
@@ -62,15 +66,29 @@ template <>
 struct Lanes<8> {
     using Float = float __attribute__((vector_size(32)));
     using Double = double __attribute__((vector_size(64)));
+    using Int64 = std::int64_t __attribute__((vector_size(64)));
     using Int32 = std::int32_t __attribute__((vector_size(32)));
     using Int16 = std::int16_t __attribute__((vector_size(16)));
 };
 
+// Where the compiler splits the conversion in two, a level has its own.
+template <class Isa>
+[[gnu::always_inline]] inline typename Lanes<Isa::kDoubles>::Double widen(const float* x) {
+    using L = Lanes<Isa::kDoubles>;
+    if constexpr (requires { Isa::widen(x); }) {
+        return std::bit_cast<typename L::Double>(Isa::widen(x));
+    } else {
+        typename L::Float value;
+        std::memcpy(&value, x, sizeof value);
+        return __builtin_convertvector(value, typename L::Double);
+    }
+}
+
 template <class L>
-[[gnu::always_inline]] inline typename L::Double widen(const float* x) {
-    typename L::Float value;
-    std::memcpy(&value, x, sizeof value);
-    return __builtin_convertvector(value, typename L::Double);
+[[gnu::always_inline]] inline typename L::Double magnitude(typename L::Double value) {
+    constexpr std::int64_t kWithoutSign = 0x7FFFFFFFFFFFFFFF;
+    return std::bit_cast<typename L::Double>(std::bit_cast<typename L::Int64>(value) &
+                                             kWithoutSign);
 }
 
 // Lane j += lane j + 8, then 4, 2, 1.
@@ -89,9 +107,9 @@ RowNorms row_norms(const float* row, std::size_t dims) {
     for_each_step(row, dims, [&](const float* x, std::size_t) {
 #pragma GCC unroll 8
         for (int i = 0; i < kRegisters; ++i) {
-            const typename L::Double value = widen<L>(x + Isa::kDoubles * i);
+            const typename L::Double value = widen<Isa>(x + Isa::kDoubles * i);
             squares[i] += value * value;
-            energy[i] += value < 0.0 ? -value : value;
+            energy[i] += magnitude<L>(value);
         }
     });
     double square_lanes[kLanes], energy_lanes[kLanes];
@@ -108,7 +126,7 @@ void quantise(const float* row, std::size_t dims, double scale, std::int16_t* q,
     for_each_step(row, dims, [&](const float* x, std::size_t k) {
 #pragma GCC unroll 8
         for (int i = 0; i < kRegisters; ++i) {
-            const typename L::Double exact = widen<L>(x + Isa::kDoubles * i) * scale;
+            const typename L::Double exact = widen<Isa>(x + Isa::kDoubles * i) * scale;
             const typename L::Double rounded = (exact + kRoundingConstant) - kRoundingConstant;
             const auto narrow = __builtin_convertvector(
                 __builtin_convertvector(rounded, typename L::Int32), typename L::Int16);
@@ -119,19 +137,20 @@ void quantise(const float* row, std::size_t dims, double scale, std::int16_t* q,
     std::memset(q + written, 0, (padded - written) * sizeof(std::int16_t));
 }
 
-// Transposes int32 elements (pairs of int16) in blocks of 4 x 4.
-template <std::size_t Columns>
-void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
-                std::int16_t* panel) {
+// panel[word][column] = flip xor the 32-bit word of each of Columns rows, by transposing blocks of
+// 4 x 4. T is int16 or int8; words, rounded up to 4, are inside the rows' padding.
+template <std::size_t Columns, std::int32_t Flip, class T>
+[[gnu::always_inline]] inline void interleave(const T* rows, std::size_t stride, std::size_t words,
+                                              T* panel) {
     static_assert(Columns % 4 == 0);
-    const std::size_t padded_pairs = (pairs + 3) / 4 * 4;  // the rows' padding covers it
-    for (std::size_t pair = 0; pair < padded_pairs; pair += 4) {
+    constexpr std::size_t kWord = sizeof(std::int32_t) / sizeof(T);
+    for (std::size_t word = 0; word < words; word += 4) {
         for (std::size_t column = 0; column < Columns; column += 4) {
-            const std::int16_t* from = rows + column * stride + 2 * pair;
-            const Int4 a = load_int4(from);
-            const Int4 b = load_int4(from + stride);
-            const Int4 c = load_int4(from + 2 * stride);
-            const Int4 d = load_int4(from + 3 * stride);
+            const T* from = rows + column * stride + kWord * word;
+            const Int4 a = load_int4(from) ^ Flip;
+            const Int4 b = load_int4(from + stride) ^ Flip;
+            const Int4 c = load_int4(from + 2 * stride) ^ Flip;
+            const Int4 d = load_int4(from + 3 * stride) ^ Flip;
             const Int4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
             const Int4 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
             const Int4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
@@ -141,10 +160,16 @@ void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
                                  __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5),
                                  __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7)};
             for (std::size_t p = 0; p < 4; ++p) {
-                std::memcpy(panel + 2 * ((pair + p) * Columns + column), &out[p], sizeof(Int4));
+                std::memcpy(panel + kWord * ((word + p) * Columns + column), &out[p], sizeof(Int4));
             }
         }
     }
+}
+
+template <std::size_t Columns>
+void pack_panel(const std::int16_t* rows, std::size_t stride, std::size_t pairs,
+                std::int16_t* panel) {
+    interleave<Columns, 0>(rows, stride, pairs, panel);
 }
 
 // The register tile: kRows x kVecs accumulators, one multiply-add each a pair of dimensions.
@@ -219,6 +244,21 @@ std::int32_t dot(const std::int16_t* a, const std::int16_t* b, std::size_t padde
     return Isa::sum(acc);
 }
 
+template <class Isa>
+void dot_batch(const std::int16_t* row, const std::int16_t* const* others, std::size_t padded,
+               std::int32_t* out) {
+    typename Isa::Acc acc[kVisitBatch];
+    for (typename Isa::Acc& sum : acc) sum = Isa::zero();
+    for (std::size_t k = 0; k < padded; k += kVecInt16<Isa>) {
+        const typename Isa::Vec a = Isa::load(row + k);
+#pragma GCC unroll 4
+        for (std::size_t j = 0; j < kVisitBatch; ++j) {
+            acc[j] = Isa::multiply_add(acc[j], a, Isa::load(others[j] + k));
+        }
+    }
+    Isa::sums(acc, out);
+}
+
 void degrees(const std::uint64_t* rows, std::size_t words, const std::uint16_t* patches,
              std::size_t count, const std::uint64_t* membership, std::size_t first,
              std::size_t last, std::uint32_t* out) {
@@ -236,17 +276,19 @@ void add_row(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, std:
     for (std::size_t k = 0; k < padded; ++k) sum[k] += factor * q[k];
 }
 
-bool split(const std::int32_t* sum, int shift, std::int16_t* high, std::int16_t* low,
-           std::size_t padded) {
+bool add_row_and_split(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, int shift,
+                       std::int16_t* high, std::int16_t* low, std::size_t padded) {
     const std::int32_t half = 1 << (shift - 1);
     std::int32_t outside = 0;
     for (std::size_t k = 0; k < padded; ++k) {
-        const std::int32_t above = (sum[k] + half) >> shift;
+        const std::int32_t added = sum[k] + factor * q[k];
+        const std::int32_t above = (added + half) >> shift;
+        sum[k] = added;
         high[k] = static_cast<std::int16_t>(above);
-        low[k] = static_cast<std::int16_t>(sum[k] - (above << shift));
-        outside |= above ^ high[k];
+        low[k] = static_cast<std::int16_t>(added - (above << shift));
+        outside |= above + 0x8000;
     }
-    return outside == 0;
+    return outside >> 16 == 0;
 }
 
 template <class Isa>
@@ -265,10 +307,11 @@ void dot_split(const std::int16_t* const* rows, SplitSum sum, int shift, std::si
             low[j] = Isa::multiply_add(low[j], row, sum_low);
         }
     }
-    const std::int64_t unit = std::int64_t{1} << shift;
-#pragma GCC unroll 4
+    std::int32_t high_sum[kVisitBatch], low_sum[kVisitBatch];
+    Isa::sums(high, high_sum);
+    Isa::sums(low, low_sum);
     for (std::size_t j = 0; j < kVisitBatch; ++j) {
-        out[j] = std::int64_t{Isa::sum(high[j])} * unit + Isa::sum(low[j]);
+        out[j] = (std::int64_t{high_sum[j]} << shift) + low_sum[j];
     }
 }
 
@@ -279,7 +322,7 @@ std::int64_t dot_wide(const std::int16_t* row, const std::int32_t* sum, std::siz
 }
 
 template <class Isa>
-constexpr Kernels kernels_of(const char* level) {
+constexpr Kernels kernels_of(const char* level, const FilterKernels* filter = nullptr) {
     constexpr std::size_t kTileColumns = Isa::kColumns * Isa::kVecs;
     static_assert(kWordBits % kTileColumns == 0 && kTileColumns % Isa::kRows == 0);
     static_assert(kTileColumns <= 32, "a tile's row of bits is one uint32");
@@ -292,10 +335,12 @@ constexpr Kernels kernels_of(const char* level) {
             &pack_panel<kTileColumns>,
             &affinity_tile<Isa>,
             &match_tile<Isa>,
+            filter,
             &dot<Isa>,
+            &dot_batch<Isa>,
             &degrees,
             &add_row,
-            &split,
+            &add_row_and_split,
             &dot_split<Isa>,
             &dot_wide};
 }

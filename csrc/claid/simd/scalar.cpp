@@ -50,6 +50,9 @@ struct Scalar {
         for (const std::int32_t value : acc.value) total += value;
         return total;
     }
+    static void sums(const Acc (&acc)[kVisitBatch], std::int32_t* out) {
+        for (std::size_t j = 0; j < kVisitBatch; ++j) out[j] = sum(acc[j]);
+    }
 };
 
 constexpr Kernels kKernels = kernels_of<Scalar>("scalar");
