@@ -58,8 +58,9 @@ std::vector<Level> levels_of_build() {
     all.push_back(
         {{avxvnni_kernels(), avx2_box_kernels()}, avx2 && __builtin_cpu_supports("avxvnni")});
     all.push_back({{avx512_kernels(), avx512_box_kernels()}, avx512});
-    all.push_back({{avx512vnni_kernels(), avx512_box_kernels()}, vnni});
+    // Before the one that is chosen by itself: no CPU that has it has run it yet (docs/kernels.md).
     all.push_back({{amx_kernels(), avx512_box_kernels()}, vnni && amx_granted()});
+    all.push_back({{avx512vnni_kernels(), avx512_box_kernels()}, vnni});
 #elif defined(CLAID_ARM64)
     all.push_back({{neon_kernels(), neon_box_kernels()}, true});
     all.push_back({{dotprod_kernels(), neon_box_kernels()}, has_dotprod()});
