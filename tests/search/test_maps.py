@@ -182,7 +182,7 @@ def test_a_basis_of_another_network_is_refused(network, basis):
     ):
         with pytest.raises(ValueError, match="the basis is for maps of"):
             call()
-    with pytest.raises(ValueError, match="layers must be 2 names"):
+    with pytest.raises(ValueError, match="layers must be 2 different names"):
         cell_maps(maps, ("one", "one"))
 
 
