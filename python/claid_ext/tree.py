@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from claid_ext._coco import encode_runs, mask_runs
+from claid_ext.files import write_whole
 
 __all__ = ["RegionTree"]
 
@@ -254,15 +254,12 @@ class RegionTree:
             "format_version": _FORMAT_VERSION,
             **{f.name: getattr(self, f.name) for f in fields(self)},
         }
-        handle, temporary = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
+
+        def write(part: Path) -> None:
+            with part.open("wb") as file:  # a name without .npz is kept as it is
                 np.savez_compressed(file, **content)  # type: ignore[arg-type]
-            _give_ordinary_mode(temporary)
-            os.replace(temporary, path)  # noqa: PTH105 (Path.replace needs another Path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+
+        write_whole(path, write)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> RegionTree:
@@ -332,13 +329,6 @@ def _pixel_edges(patches: int, extent: float, pixels: int) -> NDArray[np.int64]:
     edges = np.ceil(np.arange(patches + 1) * (extent / patches) - 0.5)
     whole: NDArray[np.int64] = np.clip(edges, 0, pixels).astype(np.int64)
     return whole
-
-
-def _give_ordinary_mode(path: str) -> None:
-    """Give a file of mkstemp, which only its owner may read, the mode that open() gives."""
-    mask = os.umask(0)
-    os.umask(mask)
-    Path(path).chmod(0o666 & ~mask)
 
 
 def _disagreement(tree: RegionTree) -> str | None:
