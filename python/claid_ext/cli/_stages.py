@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 
-__all__ = ["add_stage_options"]
+from claid_ext.choices import EXPAND, REFINE
 
-REFINE, EXPAND = 30, 3  # as claid_ext.search.finding, which a command line does without
+__all__ = ["add_stage_options"]
 
 
 def add_stage_options(parser: argparse.ArgumentParser) -> None:

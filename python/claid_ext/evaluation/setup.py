@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from claid_ext.choices import MAX_REGIONS
+from claid_ext.choices import EXPAND, MAX_REGIONS, REFINE
 from claid_ext.evaluation.datasets import SearchSet
 from claid_ext.evaluation.scoring import Scores
 
@@ -44,8 +44,8 @@ class Setup:
     detect: Mapping[str, Any] = field(default_factory=dict)
     dummies: bool = False
     max_regions: int | None = MAX_REGIONS
-    refine: int = 30
-    expand: int = 3
+    refine: int = REFINE
+    expand: int = EXPAND
 
     def but(self, **changes: Any) -> Setup:
         """Return a copy with some fields changed."""

@@ -56,7 +56,6 @@ __all__ = [
 ]
 
 CODEBOOK_SHAPE = (16, 256, 4)  # subspaces, centroids, dimensions of a subspace
-CODED_DIMS = 64
 PARTS = 9
 MOST_DIMS = 4096
 MOST_ASPECT = 1e4  # of a query's box, either way

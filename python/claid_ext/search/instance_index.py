@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from claid_ext.choices import EXPAND, REFINE
 from claid_ext.index import manifest
 from claid_ext.index.embedded import EmbeddedStore
 from claid_ext.index.paths import ImageFilter, absolute
 from claid_ext.record import check_vectors
 from claid_ext.regions import Regions, RegionSource
 from claid_ext.search.adding import AddReport
-from claid_ext.search.finding import EXPAND, REFINE, FindOptions, Prepared, StageTimes, find
+from claid_ext.search.finding import FindOptions, Prepared, StageTimes, find
 from claid_ext.search.growing import Writer
 from claid_ext.search.opening import given_source, make_folder, source_of
 from claid_ext.search.preparing import prepare
@@ -356,7 +357,6 @@ class InstanceIndex:
         many = [queries] if is_one_query(queries) else list(queries)
         if min(refine, expand) < 0:
             raise ValueError(f"refine and expand must be at least 0, got {refine} and {expand}")
-        times = StageTimes() if times is None else times
         prepared = self.prepare(many, times)
         return self._find(prepared, FindOptions(k, min_size, images, refine, expand), times)
 
