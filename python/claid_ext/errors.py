@@ -1,6 +1,7 @@
 """Errors that are neither a wrong value (ValueError) nor a wrong type (TypeError)."""
 
 __all__ = [
+    "BasisChangedError",
     "ClaidError",
     "CudaUnavailableError",
     "DamagedRecordError",
@@ -38,6 +39,10 @@ class DamagedRecordError(ClaidError, ValueError):
 
 class IndexMismatchError(ClaidError, ValueError):
     """An index was built with other options (backbone, pooling, weights) than it is opened with."""
+
+
+class BasisChangedError(IndexMismatchError):
+    """The basis of an index was refitted after the query was prepared."""
 
 
 class IndexLockedError(ClaidError, RuntimeError):

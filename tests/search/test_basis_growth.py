@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 pytest.importorskip("faiss")
-from claid_ext.errors import DamagedRecordError, IndexMismatchError, UnreadableImageError
+from claid_ext.errors import BasisChangedError, DamagedRecordError, UnreadableImageError
 from claid_ext.regions import Regions
 from claid_ext.search import InstanceIndex, Query, fitting
 from claid_ext.search.recipes import Networks
@@ -394,7 +394,7 @@ def test_refit_changes_the_basis_and_all_records(tmp_path, index, album, stored)
         assert all(new[2] != was[2] for new, was in zip(its[3], before[name][3], strict=True))
     # Whoever had it open sees the new basis, and no answer comes of half the old one.
     with reader:
-        with pytest.raises(IndexMismatchError, match="basis has changed since the query was"):
+        with pytest.raises(BasisChangedError, match="basis has changed since the query was"):
             reader.search(old)
         assert reader.basis.fingerprint == index.basis.fingerprint
         query = Query(paths[9], box)
@@ -402,6 +402,28 @@ def test_refit_changes_the_basis_and_all_records(tmp_path, index, album, stored)
         assert reader.search(query, 1)[0][0].image == paths[9]
     assert index.refit() == MOST
     assert content(index, stored) == after, "the same photos give the same basis"
+
+
+@pytest.mark.usefixtures("few")
+def test_a_refit_while_a_query_is_prepared(tmp_path, index, album, monkeypatch):
+    paths = album(tmp_path / "photos", 14)
+    index.add(paths)
+    query = Query(paths[9], (10, 10, 60, 50))
+    with InstanceIndex.open(index.path, descriptor=index.descriptor) as reader:
+        prepare, tries = reader.prepare, []
+
+        def refitted_meanwhile(*given):
+            prepared = prepare(*given)
+            if not tries:
+                index.remove(paths[0])
+                index.refit()
+            tries.append(given)
+            return prepared
+
+        monkeypatch.setattr(reader, "prepare", refitted_meanwhile)
+        found = reader.search(query, 5)
+        assert len(tries) == 2
+    assert found == index.search(query, 5)
 
 
 @pytest.mark.usefixtures("few")

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from claid_ext.choices import EXPAND, REFINE
 from claid_ext.descriptors.basis import Basis
-from claid_ext.errors import IndexMismatchError
+from claid_ext.errors import BasisChangedError
 from claid_ext.index.box_search import CellMap, FoundBox, PhotoMap, QueryTemplates, box_search
 from claid_ext.index.paths import ImageFilter, matching
 from claid_ext.index.ranking import Best, Scope, VectorQuery, rank_images
@@ -112,14 +112,14 @@ def find(
 
     Raises
     ------
-    IndexMismatchError : the basis has been refitted since the query was prepared.
+    BasisChangedError : the basis has been refitted since the query was prepared.
     """
     times = StageTimes() if times is None else times
     made_for = None if basis is None else basis.fingerprint
     with store.reading() as view:
         # Another process that has refitted the basis has also recoded the records.
         if any(its != made_for for its in (store.get("basis fingerprint"), *_bases(queries))):
-            raise IndexMismatchError("the index's basis has changed since the query was prepared")
+            raise BasisChangedError("the index's basis has changed since the query was prepared")
         table = view.table
         scope = Scope(matching(table.paths, options.images), options.min_size)
         names = dict(zip(table.ids.tolist(), table.paths, strict=True))

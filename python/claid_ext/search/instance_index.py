@@ -10,35 +10,30 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from claid_ext.choices import EXPAND, REFINE
 from claid_ext.index import manifest
 from claid_ext.index.embedded import EmbeddedStore
-from claid_ext.index.paths import ImageFilter, absolute
-from claid_ext.record import check_vectors
+from claid_ext.index.paths import absolute
 from claid_ext.regions import Regions, RegionSource
 from claid_ext.search.adding import AddReport
-from claid_ext.search.finding import FindOptions, Prepared, StageTimes, find
 from claid_ext.search.growing import Writer
 from claid_ext.search.opening import given_source, make_folder, source_of
-from claid_ext.search.preparing import prepare
-from claid_ext.search.query import Hit, as_query, is_one_query
 from claid_ext.search.recipes import DEFAULT_RUNNING, Networks, Running
+from claid_ext.search.searcher import Searcher
 
 if TYPE_CHECKING:
     import torch
 
     from claid_ext.describing import Descriptor
-    from claid_ext.descriptors.basis import Basis
     from claid_ext.detector import Detector
 
 __all__ = ["InstanceIndex"]
 
 
-class InstanceIndex:
+class InstanceIndex(Searcher):
     """Images by their regions, in a folder; made by `create`, opened by `open`.
 
-    Use it as a context manager, or `close` it. Several may read a folder while one writes to it; a
-    second writer gets IndexLockedError. Paths of images are held as absolute paths.
+    It is searched as every `Searcher` is. Several processes may read a folder while one writes to
+    it; a second writer gets IndexLockedError. Paths of images are held as absolute paths.
 
     Attributes
     ----------
@@ -47,14 +42,14 @@ class InstanceIndex:
     store : where the records are.
     """
 
+    path: Path
+    store: EmbeddedStore
+
     def __init__(
         self, path: Path, store: EmbeddedStore, stored: dict[str, Any], networks: Networks
     ) -> None:
         """For `create` and `open`."""
-        self.path = path
-        self.manifest = stored
-        self.store = store
-        self._networks = networks
+        super().__init__(path, store, stored, networks)
         self._writer = Writer(path, store, networks, stored["pca"])
 
     @classmethod
@@ -174,64 +169,6 @@ class InstanceIndex:
         store = EmbeddedStore(path, factory=stored["factory"], probes=stored["probes"])
         return cls(path, store, stored, Networks(path, stored, **networks))
 
-    def close(self) -> None:
-        """Close the files; the index cannot be used afterwards."""
-        self.store.close()
-
-    def __enter__(self) -> InstanceIndex:
-        """Return itself."""
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        """Close it."""
-        self.close()
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.images)
-
-    def __repr__(self) -> str:
-        """Return its folder, images and vectors."""
-        with self.store.reading() as view:
-            counts = view.table.counts
-        return f"InstanceIndex({str(self.path)!r}, {len(counts)} images, {counts.sum()} regions)"
-
-    def __contains__(self, image: str | os.PathLike[str]) -> bool:
-        """Whether it holds an image of this path."""
-        return self.store.holds(absolute(image))
-
-    @property
-    def images(self) -> list[str]:
-        """The paths of its images, in the order they were added."""
-        with self.store.reading() as view:
-            return list(view.table.paths)
-
-    @property
-    def regions_count(self) -> int:
-        """The number of regions of all its images: each has a vector."""
-        with self.store.reading() as view:
-            return int(view.table.counts.sum())
-
-    @property
-    def dim(self) -> int:
-        """Length of its vectors as they are now."""
-        return self.store.dim
-
-    @property
-    def basis(self) -> Basis | None:
-        """What its maps and vectors are coded by; None where they are not coded."""
-        return self._writer.frozen.basis
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """What describes queries; made when it is first asked for."""
-        return self._networks.descriptor
-
-    @property
-    def source(self) -> RegionSource:
-        """What gives regions of images; made when it is first asked for."""
-        return self._networks.source
-
     def add(
         self,
         images: Sequence[str | os.PathLike[str]],
@@ -319,82 +256,3 @@ class InstanceIndex:
         Raises IndexLockedError if another process is writing.
         """
         self.store.settle(whole=True)
-
-    def search(
-        self,
-        queries: Any,
-        k: int = 10,
-        *,
-        min_size: float = 0.0,
-        images: ImageFilter | None = None,
-        refine: int = REFINE,
-        expand: int = EXPAND,
-        times: StageTimes | None = None,
-    ) -> list[list[Hit]]:
-        """Find the images that show a thing, and where.
-
-        Parameters
-        ----------
-        queries : a Query, an (image, box) pair, an image, what `prepare` gave; or a list of these.
-        k : how many distinct images; fewer come back only where fewer are in scope.
-        min_size : regions smaller than this, in square pixels of their image, are passed over.
-        images : which images may be found: a pattern such as "*/2024/*", paths, or a function of
-            the path; None for all.
-        refine : in how many of the best images the box is searched for on their maps (stage 2); 0
-            for none: then hits have the boxes of stored regions.
-        expand : by how many of the best images the query is expanded, if there are maps; 0: none.
-        times : where to add up what each stage took.
-
-        Returns
-        -------
-        The hits of each query, best first; a list of lists also for one query.
-
-        Raises
-        ------
-        UnreadableImageError : a query's image.
-        ValueError : k below 1, refine or expand below 0; a box that is empty or outside its image.
-        """
-        many = [queries] if is_one_query(queries) else list(queries)
-        if min(refine, expand) < 0:
-            raise ValueError(f"refine and expand must be at least 0, got {refine} and {expand}")
-        prepared = self.prepare(many, times)
-        return self._find(prepared, FindOptions(k, min_size, images, refine, expand), times)
-
-    def prepare(self, queries: Sequence[Any], times: StageTimes | None = None) -> list[Prepared]:
-        """Describe a list of queries once, to `search` for them several times."""
-        basis = self.basis
-        with (times or StageTimes()).stage("query"):
-            return [
-                one if isinstance(one, Prepared) else prepare(as_query(one), self.descriptor, basis)
-                for one in queries
-            ]
-
-    def describe(self, queries: Sequence[Any]) -> list[NDArray[np.float32]]:
-        """Return the vectors of queries, float32 (B, D) each, as stage 1 compares them."""
-        return [prepared.vectors for prepared in self.prepare(queries)]
-
-    def search_vectors(
-        self,
-        queries: Sequence[tuple[NDArray[np.float32], bool]],
-        k: int = 10,
-        *,
-        min_size: float = 0.0,
-        images: ImageFilter | None = None,
-    ) -> list[list[Hit]]:
-        """Search by vectors alone: stage 1 without expansion.
-
-        `queries` holds float32 (B, D) unit vectors of each, and whether all of them are asked for;
-        the rest is as of `search`.
-        """
-        prepared = [
-            Prepared(check_vectors("a query's vectors", its, None, self.dim), all_of)
-            for its, all_of in queries
-        ]
-        return self._find(prepared, FindOptions(k, min_size, images, 0, 0))
-
-    def _find(
-        self, queries: Sequence[Prepared], options: FindOptions, times: StageTimes | None = None
-    ) -> list[list[Hit]]:
-        if options.k < 1:
-            raise ValueError(f"k must be at least 1, got {options.k}")
-        return find(self.store, queries, options, self.basis, times)
