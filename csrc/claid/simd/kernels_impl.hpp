@@ -276,42 +276,13 @@ void add_row(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, std:
     for (std::size_t k = 0; k < padded; ++k) sum[k] += factor * q[k];
 }
 
-bool add_row_and_split(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, int shift,
-                       std::int16_t* high, std::int16_t* low, std::size_t padded) {
+void add_row_and_narrow(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, int shift,
+                        std::int16_t* upper, std::size_t padded) {
     const std::int32_t half = 1 << (shift - 1);
-    std::int32_t outside = 0;
     for (std::size_t k = 0; k < padded; ++k) {
         const std::int32_t added = sum[k] + factor * q[k];
-        const std::int32_t above = (added + half) >> shift;
         sum[k] = added;
-        high[k] = static_cast<std::int16_t>(above);
-        low[k] = static_cast<std::int16_t>(added - (above << shift));
-        outside |= above + 0x8000;
-    }
-    return outside >> 16 == 0;
-}
-
-template <class Isa>
-void dot_split(const std::int16_t* const* rows, SplitSum sum, int shift, std::size_t padded,
-               std::int64_t* out) {
-    typename Isa::Acc high[kVisitBatch], low[kVisitBatch];
-#pragma GCC unroll 4
-    for (std::size_t j = 0; j < kVisitBatch; ++j) high[j] = low[j] = Isa::zero();
-    for (std::size_t k = 0; k < padded; k += kVecInt16<Isa>) {
-        const typename Isa::Vec sum_high = Isa::load(sum.high + k);
-        const typename Isa::Vec sum_low = Isa::load(sum.low + k);
-#pragma GCC unroll 4
-        for (std::size_t j = 0; j < kVisitBatch; ++j) {
-            const typename Isa::Vec row = Isa::load(rows[j] + k);
-            high[j] = Isa::multiply_add(high[j], row, sum_high);
-            low[j] = Isa::multiply_add(low[j], row, sum_low);
-        }
-    }
-    std::int32_t high_sum[kVisitBatch], low_sum[kVisitBatch];
-    Isa::sums(high, high_sum);
-    Isa::sums(low, low_sum);
-    for (std::size_t j = 0; j < kVisitBatch; ++j) {
-        out[j] = (std::int64_t{high_sum[j]} << shift) + low_sum[j];
+        upper[k] = static_cast<std::int16_t>((added + half) >> shift);
     }
 }
 
@@ -340,8 +311,7 @@ constexpr Kernels kernels_of(const char* level, const FilterKernels* filter = nu
             &dot_batch<Isa>,
             &degrees,
             &add_row,
-            &add_row_and_split,
-            &dot_split<Isa>,
+            &add_row_and_narrow,
             &dot_wide};
 }
 
