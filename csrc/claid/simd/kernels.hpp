@@ -35,8 +35,6 @@ inline constexpr std::uint64_t kSpreadSigns = 0xE220A8397B1DCDAF;
 // More dimensions than this could leave int32 (255 * 127 each) or the margins of the float32 sums.
 inline constexpr std::size_t kMaxFilterDims = 16384;
 
-inline constexpr std::int32_t kInt8Most = 127;
-
 // W q = scale * a + e for a row q and its int8 form a.
 struct Int8Row {
     float scale;              // a whole number, at least 1
@@ -60,6 +58,12 @@ struct FilterColumns {
 struct FilterKernels {
     // Rows of a filter tile, a multiple of an affinity tile's; its columns are the same.
     std::size_t tile_rows;
+
+    // Its products in the time of one of int16, about.
+    double speed;
+
+    // The largest magnitude in int8 rows.
+    std::int32_t most;
 
     // Spreads a row, brings it to int8 and pads it with zeros to a multiple of kSpreadBlock.
     Int8Row (*to_int8)(const std::int16_t* q, std::size_t padded, std::int8_t* a);
