@@ -63,7 +63,9 @@ def main() -> None:
     took = time.monotonic() - start
     info = claid_ext.build_info()
     print(f"claid_ext {claid_ext.__version__} on Python {sys.version.split()[0]}: {info}")
-    print(f"from cold, detect on random features takes {took:.2f} s ({regions.stdout.decode()[:-1]})")
+    print(
+        f"from cold, detect on random features takes {took:.2f} s ({regions.stdout.decode()[:-1]})"
+    )
 
 
 if __name__ == "__main__":

@@ -12,5 +12,7 @@ toolkit=$folder/packages/nvidia/cu13
 [[ -e $toolkit/lib64 ]] || ln -s lib "$toolkit/lib64"
 [[ -e $toolkit/lib/libcudart.so ]] || ln -s libcudart.so.13 "$toolkit/lib/libcudart.so"
 chmod -R a+x "$toolkit/bin"
-ln -sf "$toolkit/bin/nvcc" "$folder/nvcc"
+# Not a link: nvcc looks for its headers beside the path that it was called by.
+printf '#!/bin/sh\nexec "%s/bin/nvcc" "$@"\n' "$toolkit" > "$folder/nvcc"
+chmod a+x "$folder/nvcc"
 "$folder/nvcc" --version
