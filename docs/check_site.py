@@ -12,11 +12,9 @@ NOT_LOADED = {"canonical", "next", "prev", "edit"}  # a link's rel
 
 
 class Loads(HTMLParser):
-    """Collects addresses with a host."""
+    """Collects addresses with a host in `elsewhere`."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.elsewhere: list[str] = []
+    elsewhere: list[str]
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         """Look at one tag."""
@@ -32,6 +30,7 @@ def main(folder: Path) -> int:
     found = []
     for page in pages:
         parser = Loads()
+        parser.elsewhere = []
         parser.feed(page.read_text(encoding="utf-8"))
         found += [f"{page}: {address}" for address in parser.elsewhere]
     for sheet in folder.rglob("*.css"):
