@@ -94,12 +94,18 @@ def readme_commands() -> list[str]:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Style of Python and C++."""
+    """Style of Python and C++, and the form of what no test here reads."""
     session.install("-q", *groups("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("clang-format", "--dry-run", "-Werror", *tracked(*CPP), silent=True)
     session.run("validate-pyproject", "pyproject.toml")
+    for schema, *files in (
+        ("github-workflows", *tracked(".github/workflows/*.yml")),
+        ("github-issue-forms", ".github/ISSUE_TEMPLATE/bug.yml", ".github/ISSUE_TEMPLATE/idea.yml"),
+        ("citation-file-format", "CITATION.cff"),
+    ):
+        session.run("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
 
 
 def configure(session: nox.Session, *options: str) -> str:
