@@ -13,12 +13,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 import nox
+
+sys.path.insert(0, str(Path(__file__).parent / ".ci"))
+import lanes
 
 nox.needs_version = ">=2025.10"
 nox.options.sessions = ["lint", "types"]
@@ -306,60 +308,23 @@ def sessions_of(names: Iterable[str]) -> list[str]:
 def all_of_them(session: nox.Session) -> None:
     """The sessions of `RUN`, or those that are named, `LANES` at a time.
 
-    A session's output is printed when it ends; its processor time tells what it costs, however
-    many run beside it. numpy and torch get one thread each, as the lanes use the processors.
+    A session's output is printed when it ends. NumPy and torch get one thread each, as the lanes
+    use the processors.
     """
-    waiting = sessions_of(session.posargs or RUN)
     envs = session.cache_dir.parent.resolve()
     env = {"OMP_NUM_THREADS": "1", **os.environ, ONE_RUN: f"{os.getpid()}-{time.time()}"}
-    logs = envs / "logs"
-    logs.mkdir(parents=True, exist_ok=True)
-    installed = threading.Event()  # the environment that sessions share is made by one of them
-    claim, printing = threading.Lock(), threading.Lock()
-    results: dict[str, tuple[int, float, float]] = {}
     start = time.monotonic()
-
-    def run(name: str) -> None:
-        log, begun = logs / f"{name}.log", time.monotonic()
-        command = [sys.executable, "-m", "nox", "--envdir", str(envs), "-s", name]
-        with log.open("w") as file:
-            child = subprocess.Popen(command, cwd=HERE, env=env, stdout=file, stderr=file)
-            _, status, used = os.wait4(child.pid, 0)
-        code, took = os.waitstatus_to_exitcode(status), time.monotonic() - begun
-        results[name] = (code, took, used.ru_utime + used.ru_stime)
-        with printing:
-            print(f"\n== {name}\n{log.read_text(errors='replace')}", flush=True)
-            said = "passed" if code == 0 else "FAILED"
-            print(f"== {name} {said} in {took:.0f} s (processor {results[name][2]:.0f} s)")
-
-    def lane() -> None:
-        while True:
-            with claim:
-                if not waiting:
-                    return
-                name = waiting.pop(0)
-            if needs_everything(name):
-                installed.wait()
-            try:
-                run(name)
-            finally:
-                if name == "everything":
-                    installed.set()
-
-    if any(map(needs_everything, waiting)) and "everything" not in waiting:
-        waiting.insert(0, "everything")
-    lanes = [threading.Thread(target=lane) for _ in range(LANES)]
-    for thread in lanes:
-        thread.start()
-    for thread in lanes:
-        thread.join()
-
-    print(f"\n{'session':<20} {'':<7} {'seconds':>8} {'processor':>10}")
-    for name, (code, took, used) in results.items():
-        print(f"{name:<20} {'' if code == 0 else 'FAILED':<7} {took:8.0f} {used:10.0f}")
-    total = sum(used for *_, used in results.values())
-    print(f"{'all':<20} {'':<7} {time.monotonic() - start:8.0f} {total:10.0f}   SEED={SEED}")
-    failed = [name for name, (code, *_) in results.items() if code != 0]
+    results = lanes.Lanes(
+        sessions_of(session.posargs or RUN),
+        lambda name: [sys.executable, "-m", "nox", "--envdir", str(envs), "-s", name],
+        first="everything",
+        dependents=needs_everything,
+        logs=envs / "logs",
+        env=env,
+    ).run(LANES)
+    took = time.monotonic() - start
+    print(f"\n{lanes.table(results)}\n{LANES} at a time: {took:.0f} s; SEED={SEED}", flush=True)
+    failed = [name for name, result in results.items() if result.code != 0]
     if failed:
         session.error(f"failed: {', '.join(failed)}")
 
