@@ -125,7 +125,9 @@ def kernels(session: nox.Session) -> None:
     """The kernels' C++ tests; CUDA emulated, where nvcc is its PTX too; NEON by qemu."""
     nvcc = shutil.which("nvcc") is not None
     options = ["-DCMAKE_BUILD_TYPE=Release", f"-DCLAID_EMULATE_PTX={'ON' if nvcc else 'OFF'}"]
-    build = configure(session, *options, "-DCLAID_PYTHON=OFF", "-DCMAKE_CUDA_ARCHITECTURES=80-real")
+    build = configure(
+        session, *options, "-DCLAID_PYTHON=OFF", "-DCMAKE_CUDA_ARCHITECTURES=75-real;90-real"
+    )
     session.run("cmake", "--build", build)
     session.run("ctest", "--test-dir", build, "--output-on-failure", "-j", "2")
     tools = ("aarch64-linux-gnu-g++", "qemu-aarch64")
