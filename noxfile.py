@@ -113,10 +113,8 @@ def lint(session: nox.Session) -> None:
 def configure(session: nox.Session, *options: str) -> str:
     """Configure a build of the C++ tests. Returns its folder."""
     session.install("-q", *groups("lint", "cpp"))
-    config = session.run("python", "-m", "pybind11", "--cmakedir", silent=True)
     build = session.create_tmp()
-    where = ("-S", str(HERE), "-B", build, f"-Dpybind11_DIR={str(config).strip()}")
-    session.run("cmake", *where, *CMAKE, *options)
+    session.run("cmake", "-S", str(HERE), "-B", build, *CMAKE, *options)
     return build
 
 
@@ -140,7 +138,10 @@ def kernels(session: nox.Session) -> None:
 @nox.session
 def tidy(session: nox.Session) -> None:
     """clang-tidy over the C++ of this processor."""
-    build = configure(session, "-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
+    session.install("-q", *groups("cpp"))
+    pybind11 = str(session.run("python", "-m", "pybind11", "--cmakedir", silent=True)).strip()
+    options = ["-DCMAKE_BUILD_TYPE=Release", f"-Dpybind11_DIR={pybind11}"]
+    build = configure(session, *options, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON")
     files = tracked("csrc/claid/*.cpp", "csrc/bindings/*.cpp", "csrc/cuda/*.cpp")
     files = [file for file in files if not re.search("neon|dotprod|i8mm", file)]
     each = "xargs -P 2 -n 3 clang-tidy --quiet -p"
