@@ -76,6 +76,18 @@ class Detection:
         masks: NDArray[np.bool_] = self.tree.masks(indices)
         return masks
 
+    def to_supervision(self, kept_only: bool = True) -> Any:
+        """Return the regions as `supervision.Detections`, whose package must be installed.
+
+        As `claid_ext.regions.Regions.to_supervision`, with masks of pixels and, in `data`, also
+        "region", each one's number in the tree. `kept_only` leaves dummies out.
+        """
+        from claid_ext.regions.scales import of_detection
+
+        made = of_detection(self, with_dummies=not kept_only).to_supervision()
+        made["region"] = self.kept if kept_only else np.arange(len(self.tree))
+        return made
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the features, ready for json.dump: what `claid detect` writes.
 
