@@ -244,7 +244,9 @@ class Detector:
 
         Parameters
         ----------
-        images : as for a call; read as they are needed, a little ahead of the backbone.
+        images : as for a call, or (name, image) pairs, such as `claid_ext.named_images` gives,
+            whose name is the detection's path; read as they are needed, a little ahead of the
+            backbone.
         on_error : called with an image, as given, that is left out, and the reason: it cannot be
             read, or is too elongated. None: the error is raised.
 

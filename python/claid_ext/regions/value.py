@@ -137,7 +137,7 @@ def detections(
     confidence: NDArray[np.float32] | None = None,
     data: Any,
 ) -> Any:
-    """Return `supervision.Detections` of boxes (n, 4), all of class 0; `data` by name, (n,) each."""
+    """Return `supervision.Detections` of boxes (n, 4), all of class 0; `data` is (n,) by name."""
     try:
         import supervision
     except ImportError as error:
