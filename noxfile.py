@@ -226,7 +226,7 @@ def everything(session: nox.Session) -> None:
         return
     for command in readme_commands()[:-1]:
         session.run("bash", "-c", command, external=True)
-    session.install("-q", *groups("lint", "docs"))
+    session.install("-q", ".[integrations]", *groups("lint", "docs"))
     stamp.write_text(run)
 
 
