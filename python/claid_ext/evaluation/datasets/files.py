@@ -29,7 +29,7 @@ def read_json(path: Path) -> Any:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not a JSON file: {error}") from None
 
 
@@ -98,7 +98,7 @@ class _DataUnpickler(pickle.Unpickler):
 def _read_pickle(path: Path) -> Any:
     try:
         return _DataUnpickler(io.BytesIO(path.read_bytes())).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, IndexError) as error:
+    except Exception as error:  # whatever the opcodes of a damaged file run into
         raise ValueError(f"{path}: not a ground-truth pickle: {error}") from None
 
 
@@ -111,7 +111,7 @@ def _read_matlab(path: Path) -> Any:
         ) from None
     try:
         contents = loadmat(str(path), simplify_cells=True)
-    except (ValueError, NotImplementedError, OSError) as error:
+    except Exception as error:  # whatever the parsing of a damaged file runs into
         raise ValueError(f"{path}: not a MATLAB file: {error}") from None
     return contents
 
