@@ -151,7 +151,7 @@ def tidy(session: nox.Session) -> None:
 @nox.session
 def sanitizers(session: nox.Session) -> None:
     """The kernels' C++ tests under the address and undefined-behaviour sanitizers."""
-    options = ["-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCLAID_SANITIZE=ON"]
+    options = ["-DCMAKE_BUILD_TYPE=RelWithDebInfo", "-DCLAID_SANITIZE=address,undefined"]
     build = configure(session, *options, "-DCLAID_PYTHON=OFF", "-DCLAID_CUDA=OFF")
     session.run("cmake", "--build", build)
     session.run("ctest", "--test-dir", build, "--output-on-failure", "-j", "2")

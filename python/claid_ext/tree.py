@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -268,29 +266,33 @@ class RegionTree:
         Raises FileNotFoundError where there is no file, and ValueError where it is no region tree,
         is damaged, or has a format version that this release does not know.
         """
-        try:
-            # Opened here, because np.load leaves its own file open when it fails.
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                content = dict(arrays)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, TypeError) as error:
-            raise ValueError(f"{path} is no readable npz file: {error}") from error
+        # Opened here, because np.load leaves its own file open when it fails.
+        with Path(path).open("rb") as file:
+            try:
+                with np.load(file, allow_pickle=False) as arrays:
+                    content = dict(arrays)
+            except Exception as error:  # whatever the parsing of a damaged file runs into
+                raise ValueError(f"{path} is no readable npz file: {error}") from error
         if str(content.get("format")) != _FORMAT:
             raise ValueError(f"{path} is an npz file, but not one of a {_FORMAT}")
-        version = int(content["format_version"])
-        if version != _FORMAT_VERSION:
-            raise ValueError(
-                f"{path} has format version {version}; this release reads {_FORMAT_VERSION}"
-            )
         if missing := [f.name for f in fields(cls) if f.name not in content]:
             raise ValueError(f"{path} is a damaged region tree: without {', '.join(missing)}")
-        height, width = content["grid"].tolist()
-        tree = cls(
-            grid=(height, width),
-            cuts=int(content["cuts"]),
-            moves=int(content["moves"]),
-            **{name: content[name] for name in _ARRAYS},
-        )
-        if why := _disagreement(tree):
+        try:
+            if (version := int(content["format_version"])) != _FORMAT_VERSION:
+                raise ValueError(
+                    f"{path} has format version {version}; this release reads {_FORMAT_VERSION}"
+                )
+            height, width = content["grid"].tolist()
+            tree = cls(
+                grid=(height, width),
+                cuts=int(content["cuts"]),
+                moves=int(content["moves"]),
+                **{name: content[name] for name in _ARRAYS},
+            )
+            why = _disagreement(tree)
+        except (KeyError, TypeError, IndexError, OverflowError) as error:
+            why = f"{type(error).__name__}: {error}"
+        if why:
             raise ValueError(f"{path} is a damaged region tree: {why}")
         return tree
 

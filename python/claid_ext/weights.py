@@ -112,15 +112,18 @@ def _read_export(path: Path) -> dict[str, torch.Tensor]:
         raise ImportError(".onnx weights need onnx: pip install 'claid_ext[offline]'") from error
     import torch
 
-    graph = onnx.load(path).graph
-    weights = {t.name: torch.tensor(numpy_helper.to_array(t)) for t in graph.initializer}
+    try:
+        graph = onnx.load(path).graph
+        weights = {t.name: torch.tensor(numpy_helper.to_array(t)) for t in graph.initializer}
+    except Exception as error:  # whatever the parsing runs into, as above
+        raise WeightsUnavailableError(f"weights: {path} cannot be read: {error}") from error
     named = {
         name.removeprefix("backbone."): weight
         for name, weight in weights.items()
         if name.startswith("backbone.")
     }
     for node in graph.node:
-        if node.op_type == "MatMul" and node.input[1] in weights:
+        if node.op_type == "MatMul" and len(node.input) == 2 and node.input[1] in weights:
             layer = node.name.removeprefix("/backbone/").removesuffix("/MatMul").replace("/", ".")
             named[f"{layer}.weight"] = weights[node.input[1]].T
     # The position embedding was split at the class token, and the rest laid out as patches.

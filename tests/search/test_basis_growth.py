@@ -191,15 +191,14 @@ def test_a_photo_described_elsewhere_has_no_maps_and_the_index_goes_on(
 
 
 KILLED = """
-    import importlib.util, os, pathlib, signal, sys
-    spec = importlib.util.spec_from_file_location("shared", sys.argv[1])
-    shared = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(shared)
+    import os, pathlib, signal, sys
+    sys.path.insert(0, sys.argv[1])
+    from small_network import small_descriptor
     from claid_ext.search import InstanceIndex, fitting
     fitting.LEAST_PHOTOS, fitting.spread.__defaults__ = 6, (8,)
     fitting.BASIS_PHOTOS = 8
     paths = sorted(map(str, pathlib.Path(sys.argv[3]).iterdir()))
-    with InstanceIndex.open(sys.argv[2], descriptor=shared.small_descriptor()) as index:
+    with InstanceIndex.open(sys.argv[2], descriptor=small_descriptor()) as index:
         die = lambda: os.kill(os.getpid(), signal.SIGKILL)
         if sys.argv[4] == "adding":
             upsert, left = index.store.upsert, [5]
@@ -238,7 +237,7 @@ def test_a_run_that_was_killed_is_gone_on_with(  # noqa: PLR0917 (pytest gives t
 ):
     paths = album(tmp_path / "photos", 7)
     with InstanceIndex.create(tmp_path / "i", descriptor=two_stage, regions="grid") as index:
-        arguments = (Path(__file__).parent / "conftest.py", index.path, tmp_path / "photos", moment)
+        arguments = (Path(__file__).parent, index.path, tmp_path / "photos", moment)
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(KILLED), *map(str, arguments)],
             capture_output=True, text=True, check=False, timeout=100,

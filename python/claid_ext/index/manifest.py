@@ -60,7 +60,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         content = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise InvalidIndexError(f"{folder} is no instance index: it has no {FILE}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidIndexError(f"{folder / FILE} is damaged: {error}") from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise InvalidIndexError(f"{folder / FILE} is not the manifest of an instance index")

@@ -30,7 +30,13 @@ def load_coco(file: str | Path, images: str | Path | None = None) -> DetectionSe
     Raises FileNotFoundError if the file or its images are missing, ValueError on another layout.
     """
     path = Path(file)
-    contents = read_json(path)
+    try:
+        return _objects(path, read_json(path), images)
+    except (TypeError, AttributeError, OverflowError) as error:  # of values of another kind
+        raise ValueError(f"{path}: wrong layout: {error}") from error
+
+
+def _objects(path: Path, contents: Any, images: str | Path | None) -> DetectionSet:
     listed, objects = get(contents, "images", path), defaultdict(list)
     for annotation in get(contents, "annotations", path):
         objects[get(annotation, "image_id", path, "annotations")].append(annotation)
