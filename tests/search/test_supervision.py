@@ -23,8 +23,10 @@ def patch_means(batch):
 
 @pytest.fixture(scope="module")
 def detection(picture):
-    (found,) = Detector(patch_means, patch_size=8, tau=0.9, min_patches=4)(picture())
+    detector = Detector(patch_means, patch_size=8, tau=0.9, min_patches=4)
+    (found,) = detector(picture(size=(165, 125)))
     assert len(found.kept) >= 1
+    assert found.covered == (120, 160)  # the rest of a patch is outside every region
     return found
 
 
@@ -50,7 +52,7 @@ def test_a_detection(detection):
 
 def test_it_can_be_drawn_filtered_and_merged(detection, picture):
     made = detection.to_supervision()
-    pixels = np.ascontiguousarray(np.asarray(picture())[:, :, ::-1])
+    pixels = np.ascontiguousarray(np.asarray(picture(size=(165, 125)))[:, :, ::-1])
     for annotator in (sv.BoxAnnotator(), sv.MaskAnnotator()):
         assert (annotator.annotate(pixels.copy(), made) != pixels).any()
     first = made[made["level"] == 1]
