@@ -191,7 +191,7 @@ def test_suppression() -> None:
 
 
 class Brightness(nn.Module):
-    """Cells of 16 pixels: their mean brightness, smoothed; a response that peaks on bright things."""
+    """Cells of 16 pixels: their mean brightness, smoothed, so that it peaks on bright things."""
 
     def __init__(self):
         super().__init__()

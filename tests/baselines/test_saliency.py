@@ -26,7 +26,9 @@ def test_focus_gives_what_its_export_gives() -> None:
     network = FocusSaliency("cpu")
     made = network(picture)
     pixels = np.asarray(picture.resize((224, 224), Image.Resampling.BICUBIC), np.float32) / 255
-    mean, std = (np.array(its, np.float32) for its in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, std = (
+        np.array(its, np.float32) for its in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     given = ((pixels - mean) / std).transpose(2, 0, 1)[None]
     (wanted,) = runtime.InferenceSession(str(file)).run(None, {"input_image": given})
     np.testing.assert_allclose(made, wanted[0, 0], atol=2e-4)

@@ -181,10 +181,7 @@ class DasrRegions:
 
     def _regions(self, picture: Image.Image) -> Regions:
         boxes, scores, mean = self.peaks(picture)
-        if self.over_mean:
-            boxes = boxes[scores > mean]
-        else:
-            boxes = boxes[suppress(boxes, scores)]
+        boxes = boxes[scores > mean if self.over_mean else suppress(boxes, scores)]
         size = (picture.height, picture.width)
         return Regions.of_boxes(size, boxes, level=1) if len(boxes) else Regions.whole(size)
 

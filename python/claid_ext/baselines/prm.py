@@ -79,8 +79,8 @@ class PeakConvolutions(TorchFunctionMode):
         return _convolve(*args, **(kwargs or {}))
 
 
-def _convolve(
-    input: Tensor,  # noqa: A002 (torch's names)
+def _convolve(  # noqa: PLR0917 (as torch calls it)
+    input: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
     stride: Any = 1,

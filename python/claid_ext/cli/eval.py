@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from claid_ext.choices import REGION_SOURCES
 from claid_ext.cli._descriptor import add_descriptor_options
 from claid_ext.cli._detector import add_detector_options, detect_options, detector_from
+from claid_ext.cli._regions import add_file_options, check_file_options, file_options
 from claid_ext.cli._stages import add_stage_options
 from claid_ext.files import write_whole
 
@@ -25,7 +26,7 @@ __all__ = ["add_parser", "run"]
 DOTS = 150  # per inch, of drawn figures
 OFFLINE = {"backbone": "focus_vits14", "descriptor": "efficientnet_lite0"}
 PUBLISHED_POOLING = "gem"  # of the paper's tables, as the authors' code has it
-POOLINGS_OF = {"search": ["mean", "whitened"]}  # as rivals publish it, and ours with both stages
+SEARCH_POOLINGS = ["mean", "whitened"]  # as rivals publish it, and ours, with both stages
 
 _TABLES = {
     "table1": "instance search on Instance-160, Instance-335 and INSTRE",
@@ -70,6 +71,7 @@ def add_parser(subparsers: Any) -> None:
         default=["detect"],
         help="where regions come from, two rows each (detect)",
     )
+    add_file_options(recall)
     add_detector_options(recall)
 
 
@@ -140,6 +142,12 @@ def _add_system_options(parser: argparse.ArgumentParser) -> None:
         "--systems", nargs="+", metavar="NAME", help="which ones, one row or more each (all)"
     )
     group.add_argument(
+        "--regions",
+        nargs="+",
+        choices=REGION_SOURCES,
+        help="instead of --systems: our vectors of regions from these sources",
+    )
+    group.add_argument(
         "--descriptors", nargs="+", metavar="NAME", help="descriptor networks, rows for each"
     )
     group.add_argument(
@@ -148,12 +156,6 @@ def _add_system_options(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="photos that R-MAC and CAM-weight learn their whitening from, none of which may show "
         "what is searched for (default: detect/ in the data, or beside it)",
-    )
-    group.add_argument(
-        "--regions-file",
-        type=Path,
-        metavar="FILE",
-        help="a detector's boxes as COCO results, for the system cutler",
     )
     group.add_argument(
         "--salgan", type=Path, metavar="FILE", help="weights of SalGAN's generator (.npz)"
@@ -165,13 +167,16 @@ def _add_system_options(parser: argparse.ArgumentParser) -> None:
         help="keep what networks give here, so that systems that share one run it once; about 10 "
         "MB a photo",
     )
+    add_file_options(parser)
     add_stage_options(parser)
 
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
     """The setups that the options describe: every system with every descriptor."""
-    from claid_ext.evaluation.setup import Setup
+    from claid_ext.evaluation.setup import RegionsFile, Setup
     from claid_ext.evaluation.systems import SYSTEMS, setups_of
+
+    masks = args.pooling == "mask"
 
     one = Setup(
         backbone=args.backbone,
@@ -191,19 +196,46 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
     )
     if args.table in _ONE_SET:
         return [one]
+    names = _system_names(args)
+    file = args.regions_file
+    check_file_options(args, [SYSTEMS[name].regions for name in names if name in SYSTEMS])
     one = one.but(
-        regions_file=_text(args.regions_file),
+        regions_file=None
+        if file is None
+        else RegionsFile(**file_options(args, "file", masks=masks)),
         whitening=_text(args.whitening or _photos_beside(args.data)),
         salgan_weights=_text(args.salgan),
         refine=args.refine,
         expand=args.expand,
     )
-    poolings = [args.pooling] if args.pooling else POOLINGS_OF.get(args.table, [PUBLISHED_POOLING])
     return [
         setup
-        for name in args.descriptors or [one.descriptor]
-        for setup in setups_of(args.systems or list(SYSTEMS), one.but(descriptor=name), poolings)
+        for descriptor in args.descriptors or [one.descriptor]
+        for setup in setups_of(names, one.but(descriptor=descriptor), _poolings(args))
     ]
+
+
+def _system_names(args: argparse.Namespace) -> list[str]:
+    """Return the systems that are asked for, by their names or by their regions."""
+    from claid_ext.evaluation.systems import SYSTEMS
+
+    if args.regions is None:
+        return args.systems or list(SYSTEMS)
+    if args.systems is not None:
+        raise ValueError("--regions is instead of --systems: give one of them")
+    if "file" in args.regions:
+        file_options(args, "file")  # which says what is missing
+    ours = {system.regions: name for name, system in SYSTEMS.items() if system.vectors == "network"}
+    return [ours[regions] for regions in args.regions]
+
+
+def _poolings(args: argparse.Namespace) -> list[str]:
+    """Return how vectors of a network are pooled, rows for each."""
+    if args.pooling is not None:
+        return [args.pooling]
+    if args.table != "search":
+        return [PUBLISHED_POOLING]
+    return SEARCH_POOLINGS if args.regions is None else SEARCH_POOLINGS[-1:]
 
 
 def _photos_beside(data: Path) -> Path | None:
@@ -260,6 +292,7 @@ def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
     from claid_ext.evaluation.table import recall_table
     from claid_ext.regions import region_source
 
+    check_file_options(args, args.regions)
     found = load_detection(args.data, args.images)
     curves = {
         name: measure_recall(
@@ -268,6 +301,7 @@ def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
                 name,
                 *((detector_from(args), args.scales) if name == "detect" else ()),
                 max_regions=None,  # of all that the detector finds
+                **file_options(args, name, masks=args.overlap == "mask"),
             ),
             overlap=args.overlap,
             budget=args.budget,

@@ -98,7 +98,7 @@ def cells_inside(
 ) -> NDArray[np.bool_]:
     """Return the cells (h, w) of a map that a box touches, at least one.
 
-    `box` is [x0, y0, x1, y1) in pixels, `extent` the (height, width) in pixels that the cells cover.
+    `box` is [x0, y0, x1, y1) in pixels, `extent` the (height, width) in pixels that they cover.
     """
     inside = np.zeros(cells, bool)
     spans = []

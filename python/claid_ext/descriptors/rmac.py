@@ -122,7 +122,7 @@ class _Mac(ABC):
             "dim": self.dim,
         }
 
-    def recipe(self) -> None:
+    def recipe(self) -> None:  # noqa: B027 (not empty: it says that there is none)
         """None: it depends on the photos that the whitening was learned from."""
 
     @property

@@ -1,7 +1,7 @@
 """Saliency networks: where people look in a photo, to weight its cells by.
 
-`FocusSaliency` is the network that the extra `[offline]` brings, whole: the ViT that focus_vits14 is
-taken from, and its own decoder. `SalGan` is the generator of SalGAN (Pan et al., 2017,
+`FocusSaliency` is the network that the extra `[offline]` brings, whole: the ViT that focus_vits14
+is taken from, and its own decoder. `SalGan` is the generator of SalGAN (Pan et al., 2017,
 arXiv 1701.01081), for a file of its weights.
 """
 
@@ -136,7 +136,7 @@ class _FocusDecoder(nn.Module):
 
 
 def _set_grid(model: Any, side: int) -> None:
-    """Resize position embeddings to side x side patches as the export does: without antialiasing."""
+    """Resize position embeddings to side x side patches as the export does, not antialiased."""
     own = model.pos_embed.detach()
     first, grid = own[:, :1], own[:, 1:]
     given = round(grid.shape[1] ** 0.5)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -108,8 +108,8 @@ class Maker:
             from claid_ext.baselines.dasr import DasrRegions
 
             return self.cache.dasr(DasrRegions(self._whole_last(setup), setup.regions))
-        if setup.regions == "file":
-            return _from_file(setup)
+        if setup.regions == "file" and setup.regions_file is None:
+            raise LeftOutError("no boxes of a detector: --regions-file FILE")
         detector = self._detector(setup) if setup.regions == "detect" else None
         return region_source(
             setup.regions,
@@ -117,6 +117,9 @@ class Maker:
             setup.scales if detector is not None else None,
             with_dummies=setup.dummies and bool(detector),
             max_regions=setup.max_regions,
+            **(
+                asdict(setup.regions_file) if setup.regions_file and setup.regions == "file" else {}
+            ),
         )
 
     def descriptor(self, setup: Setup) -> Descriptor:
@@ -259,7 +262,3 @@ def _suited(make: Callable[..., R], setup: Setup) -> R:
         return make(setup.descriptor, setup.descriptor_weights, setup.device)
     except ValueError as error:
         raise LeftOutError(str(error)) from error
-
-
-def _from_file(setup: Setup) -> RegionSource:
-    raise LeftOutError("no boxes of a detector: --regions-file FILE")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import InitVar, dataclass, field
@@ -27,7 +28,8 @@ __all__ = ["Measurer"]
 
 T = TypeVar("T")
 
-TIMED = 12  # images, and queries, that the stages are timed on
+TIMED = 12  # images, and queries, that the stages are timed on,
+TIMED_SECONDS = 8.0  # or, of each, fewer than would take longer, but two
 
 
 @dataclass
@@ -81,7 +83,9 @@ class Measurer:
                 scores=scores[setup.refine, 0],
                 expanded=scores.get((setup.refine, setup.expand)) if setup.expand else None,
                 stage_1=scores.get((0, 0)) if setup.refine else None,
-                stage_1_expanded=scores.get((0, setup.expand)) if setup.refine else None,
+                stage_1_expanded=scores.get((0, setup.expand))
+                if setup.refine and setup.expand
+                else None,
                 words=engine.words if isinstance(engine, BagEngine) else None,
                 features=engine.features,
                 images=engine.images,
@@ -126,7 +130,7 @@ def _time_stages(
         for stage, taken in times.seconds.items():
             seconds.setdefault(stage, []).append(taken)
 
-    for path in _spread(search_set.images):
+    for path in _in_time(_spread(search_set.images)):
         times = StageTimes()
         try:
             with times.stage("read"):
@@ -135,7 +139,7 @@ def _time_stages(
         except (ClaidError, ValueError):  # counted as unreadable already
             continue
         keep(times)
-    for query in _spread(queries):
+    for query in _in_time(_spread(queries)):
         times = StageTimes()
         with times.stage("query"):
             prepared = engine.prepare(query)
@@ -143,6 +147,15 @@ def _time_stages(
         keep(times)
     # The first of each is the warm-up, unless it is all there is.
     return {name: 1000 * float(np.median(all_[1:] or all_)) for name, all_ in seconds.items()}
+
+
+def _in_time(items: Sequence[T]) -> Iterator[T]:
+    """Yield items until the time is over, two at least."""
+    start = time.monotonic()
+    for number, item in enumerate(items):
+        if number >= 2 and time.monotonic() - start > TIMED_SECONDS:
+            return
+        yield item
 
 
 def _spread(items: Sequence[T]) -> list[T]:

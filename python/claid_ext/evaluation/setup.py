@@ -4,30 +4,50 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from claid_ext.choices import EXPAND, MAX_REGIONS, REFINE
+from claid_ext.choices import MAX_REGIONS, REFINE
 from claid_ext.errors import ClaidError
 from claid_ext.evaluation.datasets import SearchSet
 from claid_ext.evaluation.scoring import Scores
 
-__all__ = ["LeftOutError", "Measure", "Measurement", "Setup"]
+__all__ = ["LeftOutError", "Measure", "Measurement", "RegionsFile", "Setup"]
 
 _ON_FEATURES = ("claid_ncut", "maskcut", "tokencut")
 
 
 class LeftOutError(ClaidError, RuntimeError):
-    """A system cannot be run here: a file or a package is missing, or a network does not suit it."""
+    """A system cannot be run here: a file is missing, or a network does not suit it."""
+
+
+@dataclass(frozen=True)
+class RegionsFile:
+    """Regions from a file: arguments of `claid_ext.regions.region_source` for "file"."""
+
+    file: str | os.PathLike[str]
+    images_json: str | os.PathLike[str] | None = None
+    min_score: float | None = None
+    masks: bool = False
+
+    def fingerprint(self) -> str:
+        """Return a digest of what is in the files, and of the options."""
+        digest = hashlib.sha256()
+        for path in [Path(its) for its in (self.file, self.images_json) if its is not None]:
+            for one in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+                digest.update(one.name.encode() + b"\0" + one.read_bytes())
+        return f"{digest.hexdigest()} {self.min_score} {self.masks}"
 
 
 @dataclass(frozen=True)
 class Setup:
     """One configuration of detector, descriptor and index; the defaults are the paper's.
 
-    regions, vectors, saliency: as of `claid_ext.evaluation.systems.System`. regions_file: a COCO
-    results file, for "file". whitening: a folder of photos that R-MAC and CAM-weight learn their
+    regions, vectors, saliency: as of `claid_ext.evaluation.systems.System`. regions_file: where
+    regions are "file". whitening: a folder of photos that R-MAC and CAM-weight learn their
     whitening from. salgan_weights: SalGAN's file. backbone, weights: of the detector.
     scales: of the detector, None for what suits its backbone. descriptor, descriptor_weights,
     pooling, layer, octaves: of the descriptor; the descriptor "tokens" is the detector's own
@@ -42,7 +62,6 @@ class Setup:
     regions: str = "detect"
     vectors: str = "network"
     saliency: str | None = None
-    regions_file: str | None = None
     whitening: str | None = None
     salgan_weights: str | None = None
     backbone: str = "dino_vitb8"
@@ -60,7 +79,8 @@ class Setup:
     dummies: bool = False
     max_regions: int | None = MAX_REGIONS
     refine: int = REFINE
-    expand: int = EXPAND
+    expand: int = 0
+    regions_file: RegionsFile | None = None
 
     def but(self, **changes: Any) -> Setup:
         """Return a copy with some fields changed."""
@@ -69,20 +89,26 @@ class Setup:
     def folder_name(self, set_name: str) -> str:
         """Name the index folder of a set under this setup: equal setups give equal names."""
         fields = {**asdict(self), "detect": dict(self.detect)}
+        del fields["regions_file"]
+        if self.regions_file is not None and self.regions == "file":
+            fields["regions_file"] = self.regions_file.fingerprint()
         for name in ("device", "batch_size", "refine", "expand"):  # of computing and searching it
             del fields[name]
         fields["detect"].pop("threads", None)
         if self.regions != "detect":  # rivals have no detector, unless it describes
             fields["detect"], fields["scales"], fields["max_regions"] = {}, None, None
+            if self.regions in {"file", *_ON_FEATURES}:  # which may find any number of them
+                fields["max_regions"] = self.max_regions
             if self.descriptor != "tokens" and self.regions not in _ON_FEATURES:
                 fields["backbone"] = fields["weights"] = None
         if self.vectors == "network":
             fields["whitening"] = fields["salgan_weights"] = None
         else:  # they pool in their own way
             fields["pooling"] = fields["pca"] = None
+            fields["vectors"] = self.vectors.removesuffix(" boxes")  # the same, ranked otherwise
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
         plain = "".join(c if c.isalnum() or c == "-" else "_" for c in set_name)
-        what = self.regions if self.vectors == "network" else self.vectors.replace(" ", "_")
+        what = self.regions if self.vectors == "network" else fields["vectors"]
         return f"{plain}-{what}-{self.descriptor.replace('/', '_')}-{digest}"
 
     @property
@@ -96,12 +122,11 @@ class Measurement:
     """The results of one setup on one set.
 
     scores: as `score` gives them, of both stages where there are two. expanded: the same with
-    queries expanded; None where that was not asked for. features: vectors in the index. images: images in it.
-    milliseconds: by stage; per image while the index is built, per query while it is searched.
-    unreadable: images of the set that could not be read, and so cannot be found. stage_1: the
-    scores of stage 1 alone, None where there is no other, and stage_1_expanded. words: of BLCF's
-    vocabulary. bytes_per_image, largest_bytes: of the
-    images' records, their mean and the largest.
+    queries expanded; None where that was not asked for. features: vectors in the index. images:
+    images in it. milliseconds: by stage; per image while the index is built, per query while it is
+    searched. unreadable: images of the set that could not be read, and so cannot be found. stage_1,
+    stage_1_expanded: the scores of stage 1 alone, None where there is no other. words: of BLCF's
+    vocabulary. bytes_per_image, largest_bytes: of the images' records, their mean and the largest.
     """
 
     scores: Scores

@@ -293,8 +293,8 @@ def _learned_where(rows: Sequence[tuple[str, Setup, Measurement]]) -> list[str]:
         )
     if any(setup.pooling == "whitened" for _, setup, _ in rows if setup.vectors == "network"):
         notes.append(
-            "the whitening of our vectors, of whatever regions, is learned on the index's own photos,"
-            " without labels, as the index does by default"
+            "our vectors, of whatever regions, are whitened by the index's own photos, without "
+            "labels, as an index does by default"
         )
     return notes
 
