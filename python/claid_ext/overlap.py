@@ -67,7 +67,9 @@ def paired_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:
     lower, upper = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
     intersection = np.prod(np.clip(upper - lower, 0.0, None), axis=1)
     union = box_area(a) + box_area(b) - intersection
-    return np.divide(intersection, union, out=np.zeros(len(a)), where=union > 0)
+    ratio: FloatArray = np.zeros(len(a))
+    np.divide(intersection, union, out=ratio, where=union > 0)
+    return ratio
 
 
 def mask_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,20 @@ from claid_ext.backbones import Backbone
 from claid_ext.baselines.dasr import DasrRegions, Peaks
 from claid_ext.descriptors.networks import ConvNetwork
 from claid_ext.files import write_whole
+from claid_ext.images import read_photo
+from claid_ext.regions.value import Regions
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from claid_ext.images import Photo
+    from claid_ext.regions import RegionSource
+
 __all__ = ["ForwardCache"]
 
 Arrays = list[NDArray[Any]]
+
+_COLUMNS = ("boxes", "level", "size", "connectivity", "dominance")
 
 
 class ForwardCache:
@@ -81,6 +89,10 @@ class ForwardCache:
             return torch.stack([torch.from_numpy(one) for (one,) in rows]).to(backbone.device)
 
         return _CachedBackbone(backbone, tokens)
+
+    def source(self, source: RegionSource) -> RegionSource:
+        """Return a source whose regions are kept, but for those with tokens."""
+        return source if self.folder is None else _CachedSource(source, self)
 
     def dasr(self, source: DasrRegions) -> DasrRegions:
         """Return a source whose peaks are kept: those of DASR are among those of DASR*."""
@@ -142,6 +154,46 @@ class _CachedBackbone(Backbone):
     @property
     def fingerprint(self) -> str:
         return self._inner.fingerprint
+
+
+class _CachedSource:
+    """Another source's regions from a folder; in a manifest and a recipe it is that other."""
+
+    def __init__(self, inner: RegionSource, cache: ForwardCache) -> None:
+        self.inner = inner
+        self.name = inner.name
+        self._cache = cache
+        self._key = json.dumps(inner.manifest(), sort_keys=True)
+
+    def __call__(self, images: Sequence[Any]) -> list[Regions]:
+        return [self._regions(read_photo(image)) for image in images]
+
+    def manifest(self) -> dict[str, Any]:
+        return self.inner.manifest()
+
+    def recipe(self) -> dict[str, Any] | None:
+        return self.inner.recipe()
+
+    def _regions(self, photo: Photo) -> Regions:
+        def make() -> Arrays:
+            (found,) = self.inner([photo])
+            covered = np.array([] if found.covered is None else found.covered, np.float64)
+            masks = np.zeros(0, bool) if found.masks is None else found.masks
+            return [*(getattr(found, name) for name in _COLUMNS), masks, covered]
+
+        # By the file too: regions that somebody else found are known by their photo's name.
+        key = (self._key, photo.path or "", photo.picture.size, photo.picture.tobytes())
+        boxes, level, size, connectivity, dominance, masks, covered = self._cache.arrays(key, make)
+        return Regions(
+            photo.size,
+            boxes,
+            level,
+            size,
+            connectivity,
+            dominance,
+            masks=masks if masks.ndim == 3 else None,
+            covered=(float(covered[0]), float(covered[1])) if len(covered) else None,
+        )
 
 
 class _CachedDasr(DasrRegions):

@@ -98,6 +98,11 @@ class Maker:
 
     def source(self, setup: Setup) -> RegionSource:
         """Make what finds a setup's regions."""
+        made = self._source(setup)
+        # The tokens of a detector go on to its descriptor, and are not kept.
+        return made if setup.descriptor == "tokens" else self.cache.source(made)
+
+    def _source(self, setup: Setup) -> RegionSource:
         from claid_ext.regions import region_source
 
         if setup.regions in PEERS:

@@ -29,7 +29,7 @@ __all__ = ["Measurer"]
 T = TypeVar("T")
 
 TIMED = 12  # images, and queries, that the stages are timed on,
-TIMED_SECONDS = 8.0  # or, of each, fewer than would take longer, but two
+TIMED_SECONDS = 5.0  # or, of each, fewer than would take longer, but two
 
 
 @dataclass
