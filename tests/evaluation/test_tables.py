@@ -389,6 +389,9 @@ def test_a_system_that_cannot_be_run_is_left_out_with_its_reason(data: Path) -> 
     ):
         assert "left out: R-MAC (resnet50): no photos" in table.notes
         assert len(measured(table)) == 1
+    assert table.notes[0].startswith("left out")
+    both = tables.table1(data, [setups[0], setups[0].but(descriptor="vgg16")], some)
+    assert "left out: R-MAC (resnet50), R-MAC (vgg16): no photos" in both.notes, "told once"
     only = tables.table1(data, setups[:1], some)
     assert measured(only) == []
     assert "Quoted from the paper" in only.markdown()

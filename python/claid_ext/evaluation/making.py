@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from claid_ext.evaluation.caching import ForwardCache
 from claid_ext.evaluation.engines import BagEngine, CamEngine, Engine, IndexEngine
 from claid_ext.evaluation.setup import LeftOutError, Setup
-from claid_ext.evaluation.systems import PEERS
+from claid_ext.evaluation.systems import PEERS, WHITENED
 from claid_ext.files import write_whole
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ class Maker:
         """
         from claid_ext.search import InstanceIndex
 
+        _check_given(setup)
         folder = self.work / setup.folder_name(search_set.name)
         if setup.vectors == "blcf":
             from claid_ext.descriptors.blcf import Blcf
@@ -113,8 +114,6 @@ class Maker:
             from claid_ext.baselines.dasr import DasrRegions
 
             return self.cache.dasr(DasrRegions(self._whole_last(setup), setup.regions))
-        if setup.regions == "file" and setup.regions_file is None:
-            raise LeftOutError("no boxes of a detector: --regions-file FILE")
         detector = self._detector(setup) if setup.regions == "detect" else None
         return region_source(
             setup.regions,
@@ -146,8 +145,7 @@ class Maker:
         from claid_ext.images import find_images
         from claid_ext.index.paths import file_state
 
-        if setup.whitening is None:
-            raise LeftOutError("no photos to learn its whitening from: --whitening DIR")
+        assert setup.whitening is not None, "checked before"
         describe: RMac | RegionMac | CamWeight = made  # type: ignore[assignment]
         photos = [str(path) for path in find_images([setup.whitening])]
         key = [describe.manifest(), [[path, *file_state(path)] for path in photos]]
@@ -246,9 +244,8 @@ class Maker:
             return None
         if setup.saliency == "focus":
             return self._keep("saliency", setup, lambda: FocusSaliency(setup.device))
-        if setup.salgan_weights is None:
-            raise LeftOutError("no weights of SalGAN's generator: --salgan FILE")
         weights = setup.salgan_weights
+        assert weights is not None, "checked before"
         return self._keep("saliency", setup, lambda: SalGan(weights, setup.device))
 
     def _keep(self, kind: str, setup: Setup, make: Callable[[], R], extra: Any = None) -> R:
@@ -259,6 +256,16 @@ class Maker:
             self._loaded[kind] = (key, make())
         made: R = self._loaded[kind][1]
         return made
+
+
+def _check_given(setup: Setup) -> None:
+    """Find out what a setup lacks before its networks are loaded."""
+    if setup.regions == "file" and setup.regions_file is None:
+        raise LeftOutError("no boxes of a detector: --regions-file FILE")
+    if setup.vectors in WHITENED and setup.whitening is None:
+        raise LeftOutError("no photos to learn its whitening from: --whitening DIR")
+    if setup.saliency == "salgan" and setup.salgan_weights is None:
+        raise LeftOutError("no weights of SalGAN's generator: --salgan FILE")
 
 
 def _suited(make: Callable[..., R], setup: Setup) -> R:

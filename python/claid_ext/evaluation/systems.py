@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from claid_ext.evaluation.setup import Setup
 
-__all__ = ["PEERS", "SYSTEMS", "System", "method_name", "networks_name", "setups_of"]
+__all__ = ["PEERS", "SYSTEMS", "WHITENED", "System", "method_name", "networks_name", "setups_of"]
 
+WHITENED = ("rmac", "mac", "cam", "cam boxes")  # vectors that learn on photos given for it
 PEERS = ("claid_ncut", "maskcut", "tokencut")  # on the features of a backbone
 _FROM_BACKBONE = ("detect", *PEERS)
 

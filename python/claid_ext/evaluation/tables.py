@@ -21,7 +21,7 @@ from claid_ext.evaluation.intervals import CONFIDENCE
 from claid_ext.evaluation.metrics import CUTOFFS
 from claid_ext.evaluation.scoring import Scores
 from claid_ext.evaluation.setup import LeftOutError, Measure, Measurement, Setup
-from claid_ext.evaluation.systems import method_name, networks_name
+from claid_ext.evaluation.systems import WHITENED, method_name, networks_name
 from claid_ext.evaluation.table import Cell, Estimate, Table
 
 __all__ = [
@@ -48,7 +48,6 @@ FIGURE_6_CONNECTIVITY = (0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99)
 _NO_FIGURES = "the paper's figures for this table are missing from our text of it"
 COSTS = ("vectors/photo", "kB/photo", "ms/photo")
 SEARCH_COSTS = ("vectors/photo", "kB/photo", "largest kB", "ms/photo")
-WHITENED = ("rmac", "mac", "cam", "cam boxes")  # vectors that learn on photos given for it
 _NO_COSTS = (None,) * len(COSTS)
 
 
@@ -264,16 +263,19 @@ def search_table(
 def _each(
     setups: Sequence[Setup], sets: dict[str, SearchSet], measure: Measure, table: Table
 ) -> Iterator[tuple[Setup, dict[str, Measurement]]]:
-    """Measure each setup on all sets; one that cannot be run here is noted under the table."""
+    """Measure each setup on all sets; those that cannot be run here are noted under the table."""
+    left_out: dict[str, list[str]] = {}
     for setup in setups:
         try:
             results = {name: measure(search_set, setup) for name, search_set in sets.items()}
         except (LeftOutError, WeightsUnavailableError, ImportError) as error:
             reason = str(error).strip().partition("\n")[0]
-            table.notes.append(f"left out: {_row_name(setup, {})}: {reason}")
+            left_out.setdefault(reason, []).append(_row_name(setup, {}))
             continue
         table.notes += _unreadable(results)
         yield setup, results
+    for reason, names in left_out.items():
+        table.notes.append(f"left out: {', '.join(names)}: {reason}")
 
 
 def _learned_where(rows: Sequence[tuple[str, Setup, Measurement]]) -> list[str]:
