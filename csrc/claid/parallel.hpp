@@ -2,6 +2,7 @@
 // several callers never wait for each other.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <exception>
@@ -41,14 +42,15 @@ void parallel_for(std::size_t count, std::size_t threads, const Body& body) {
             next = count;
         }
     };
-    std::vector<std::jthread> team;
+    std::vector<std::thread> team;  // Apple's library has no jthread
+    team.reserve(std::min(threads, count));
     try {
         for (std::size_t t = 1; t < threads && t < count; ++t) team.emplace_back(work);
     } catch (const std::system_error&) {
         // The system grants no more threads: those that run share the work.
     }
     work();
-    team.clear();
+    for (std::thread& member : team) member.join();
     if (failure) std::rethrow_exception(failure);
 }
 

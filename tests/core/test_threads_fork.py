@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,16 @@ def test_other_python_threads_run_meanwhile(images: Any) -> None:
         steps += 1
     worker.join()
     assert steps >= 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("start", ["fork", "spawn", "forkserver"])
+def test_in_a_pool_of_processes(images: Any, wanted: Any, start: str) -> None:
+    if start not in multiprocessing.get_all_start_methods():
+        pytest.skip(f"no {start} on this system")
+    work = partial(detect, grid=GRID, threads=2)
+    with ProcessPoolExecutor(2, multiprocessing.get_context(start)) as pool:
+        assert list(pool.map(work, images)) == wanted
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")

@@ -4,13 +4,7 @@
 #include <cstdlib>
 #include <stdexcept>
 
-#if defined(CLAID_X86) && defined(__linux__)
-#include <sys/syscall.h>
-#include <unistd.h>
-#elif defined(CLAID_ARM64) && defined(__linux__)
-#include <asm/hwcap.h>
-#include <sys/auxv.h>
-#endif
+#include "claid/simd/processor.hpp"
 
 namespace claid {
 namespace {
@@ -20,51 +14,20 @@ struct Level {
     bool runs_here;
 };
 
-#if defined(CLAID_X86)
-// Whether the processor has AMX and Linux lets this process use its tiles: they are larger than a
-// signal's stack was promised to need, so a process has to ask.
-bool amx_granted() {
-#if defined(__linux__)
-    constexpr long kRequestPermission = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
-    static const bool granted = __builtin_cpu_supports("amx-tile") != 0 &&
-                                __builtin_cpu_supports("amx-int8") != 0 &&
-                                syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-    return granted;
-#else
-    return false;
-#endif
-}
-#elif defined(CLAID_ARM64)
-#if defined(__linux__)
-bool has_dotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
-bool has_i8mm() { return (getauxval(AT_HWCAP2) & HWCAP2_I8MM) != 0; }
-#else
-bool has_dotprod() { return false; }
-bool has_i8mm() { return false; }
-#endif
-#endif
-
 std::vector<Level> levels_of_build() {
     std::vector<Level> all = {{{scalar_kernels(), scalar_box_kernels()}, true}};
+    const Processor has = processor();
 #if defined(CLAID_X86)
-    __builtin_cpu_init();
-    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") &&
-                      __builtin_cpu_supports("fma");
-    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
-                        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-                        __builtin_cpu_supports("avx512vl");
-    const bool vnni = avx512 && __builtin_cpu_supports("avx512vnni");
-    all.push_back({{avx2_kernels(), avx2_box_kernels()}, avx2});
-    all.push_back(
-        {{avxvnni_kernels(), avx2_box_kernels()}, avx2 && __builtin_cpu_supports("avxvnni")});
-    all.push_back({{avx512_kernels(), avx512_box_kernels()}, avx512});
+    all.push_back({{avx2_kernels(), avx2_box_kernels()}, has.avx2});
+    all.push_back({{avxvnni_kernels(), avx2_box_kernels()}, has.avxvnni});
+    all.push_back({{avx512_kernels(), avx512_box_kernels()}, has.avx512});
     // Before the one that is chosen by itself: no CPU that has it has run it yet (docs/kernels.md).
-    all.push_back({{amx_kernels(), avx512_box_kernels()}, vnni && amx_granted()});
-    all.push_back({{avx512vnni_kernels(), avx512_box_kernels()}, vnni});
+    all.push_back({{amx_kernels(), avx512_box_kernels()}, has.amx});
+    all.push_back({{avx512vnni_kernels(), avx512_box_kernels()}, has.avx512vnni});
 #elif defined(CLAID_ARM64)
     all.push_back({{neon_kernels(), neon_box_kernels()}, true});
-    all.push_back({{dotprod_kernels(), neon_box_kernels()}, has_dotprod()});
-    all.push_back({{i8mm_kernels(), neon_box_kernels()}, has_dotprod() && has_i8mm()});
+    all.push_back({{dotprod_kernels(), neon_box_kernels()}, has.dotprod});
+    all.push_back({{i8mm_kernels(), neon_box_kernels()}, has.i8mm});
 #endif
     return all;
 }
