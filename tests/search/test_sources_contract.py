@@ -77,7 +77,7 @@ def peaks(name):
     from claid_ext.descriptors.networks import ConvNetwork
 
     torch.manual_seed(0)
-    layers = [torch.nn.Conv2d(3, 4, 33, stride=32, padding=16), torch.nn.ReLU()]
+    layers = [torch.nn.AvgPool2d(32), torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU()]
     return DasrRegions(ConvNetwork(torch.nn.Sequential(*layers), name="small"), name)
 
 
