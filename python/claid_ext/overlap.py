@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["box_area", "box_iou", "check_boxes", "mask_iou"]
+__all__ = ["box_area", "box_iou", "check_boxes", "mask_iou", "paired_iou"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -54,6 +54,22 @@ def box_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:
     upper = np.minimum(a[:, None, 2:], b[None, :, 2:])
     intersection = np.prod(np.clip(upper - lower, 0.0, None), axis=2)
     return _over_union(intersection, box_area(a), box_area(b))
+
+
+def paired_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:
+    """Intersection over union of each box of `first` (n, 4) with its partner in `second` (n, 4).
+
+    Boxes as of `box_iou`. Returns float64 (n,). Raises ValueError if their numbers differ.
+    """
+    a, b = check_boxes(first, "first"), check_boxes(second, "second")
+    if len(a) != len(b):
+        raise ValueError(f"second: wanted {len(a)} boxes, one for each of first, got {len(b)}")
+    lower, upper = np.maximum(a[:, :2], b[:, :2]), np.minimum(a[:, 2:], b[:, 2:])
+    intersection = np.prod(np.clip(upper - lower, 0.0, None), axis=1)
+    union = box_area(a) + box_area(b) - intersection
+    ratio: FloatArray = np.zeros(len(a))
+    np.divide(intersection, union, out=ratio, where=union > 0)
+    return ratio
 
 
 def mask_iou(first: npt.ArrayLike, second: npt.ArrayLike) -> FloatArray:

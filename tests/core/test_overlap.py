@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from claid_ext.overlap import box_area, box_iou, mask_iou
+from claid_ext.overlap import box_area, box_iou, mask_iou, paired_iou
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -59,3 +59,20 @@ def test_bad_boxes(bad: list[list[float]], message: str) -> None:
 def test_masks_on_different_rasters() -> None:
     with pytest.raises(ValueError, match="masks: wanted"):
         mask_iou(np.ones((1, 2, 3)), np.ones((1, 3, 2)))
+
+
+def test_paired_iou_is_the_diagonal_of_all_pairs() -> None:
+    rng = np.random.default_rng(3)
+    first, second = (
+        np.concatenate(
+            [low := rng.uniform(0, 9, (50, 2)), low + rng.uniform(0, 6, (50, 2))], axis=1
+        )
+        for _ in range(2)
+    )
+    second[0] = first[0]
+    first[1] = second[1] = [3, 3, 3, 3]
+    made = paired_iou(first, second)
+    np.testing.assert_allclose(made, np.diag(box_iou(first, second)))
+    assert (made[0], made[1]) == (1, 0)
+    with pytest.raises(ValueError, match="second: wanted 50 boxes"):
+        paired_iou(first, second[:-1])

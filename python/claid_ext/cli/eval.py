@@ -18,13 +18,15 @@ from claid_ext.files import write_whole
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from claid_ext.evaluation.setup import RegionsFile, Setup
+    from claid_ext.evaluation.setup import Setup
     from claid_ext.evaluation.table import Table
 
 __all__ = ["add_parser", "run"]
 
 DOTS = 150  # per inch, of drawn figures
 OFFLINE = {"backbone": "focus_vits14", "descriptor": "efficientnet_lite0"}
+PUBLISHED_POOLING = "gem"  # of the paper's tables, as the authors' code has it
+SEARCH_POOLINGS = ["mean", "whitened"]  # as rivals publish it, and ours, with both stages
 
 _TABLES = {
     "table1": "instance search on Instance-160, Instance-335 and INSTRE",
@@ -110,19 +112,8 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
             "--set", default=_ONE_SET[name], help=f"the search set ({_ONE_SET[name]})"
         )
     else:
-        parser.add_argument(
-            "--regions",
-            nargs="+",
-            choices=REGION_SOURCES if name == "search" else _regions("search"),
-            default=_regions(name),
-            help=f"where regions come from, one row each ({' '.join(_regions(name))})",
-        )
-        parser.add_argument(
-            "--descriptors", nargs="+", metavar="NAME", help="one or more, one row each"
-        )
+        _add_system_options(parser)
     if name == "search":
-        add_file_options(parser)
-        add_stage_options(parser)
         parser.add_argument("--sets", nargs="+", metavar="DIR", help="folders in the data (all)")
     if name == "table7":
         parser.add_argument(
@@ -141,24 +132,58 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
     add_descriptor_options(parser)
     if name == "search":  # they need no model hub, and give the project's own figures
         parser.set_defaults(**OFFLINE)
+    elif name not in _ONE_SET:  # nor do the paper's tables expand queries
+        parser.set_defaults(expand=0)
 
 
-def _regions(name: str) -> list[str]:
-    """Return the sources that need nothing more for the product's own figures, else the paper's."""
-    return [r for r in REGION_SOURCES if r != "file"] if name == "search" else ["detect"]
+def _add_system_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("systems")
+    group.add_argument(
+        "--systems", nargs="+", metavar="NAME", help="which ones, one row or more each (all)"
+    )
+    group.add_argument(
+        "--regions",
+        nargs="+",
+        choices=REGION_SOURCES,
+        help="instead of --systems: our vectors of regions from these sources",
+    )
+    group.add_argument(
+        "--descriptors", nargs="+", metavar="NAME", help="descriptor networks, rows for each"
+    )
+    group.add_argument(
+        "--whitening",
+        type=Path,
+        metavar="DIR",
+        help="photos that R-MAC and CAM-weight learn their whitening from, none of which may show "
+        "what is searched for (default: detect/ in the data, or beside it)",
+    )
+    group.add_argument(
+        "--salgan", type=Path, metavar="FILE", help="weights of SalGAN's generator (.npz)"
+    )
+    group.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep what networks give here, so that systems that share one run it once; about 10 "
+        "MB a photo",
+    )
+    add_file_options(parser)
+    add_stage_options(parser)
 
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
-    """The setups that the options describe: every source of regions with every descriptor."""
-    from claid_ext.evaluation.setup import Setup
+    """The setups that the options describe: every system with every descriptor."""
+    from claid_ext.evaluation.setup import RegionsFile, Setup
+    from claid_ext.evaluation.systems import SYSTEMS, setups_of
+
+    masks = args.pooling == "mask"
 
     one = Setup(
         backbone=args.backbone,
         weights=_text(args.weights),
         descriptor=args.descriptor,
-        descriptor_weights=None
-        if args.descriptor_weights is None
-        else str(args.descriptor_weights),
+        descriptor_weights=_text(args.descriptor_weights),
+        pooling=args.pooling or PUBLISHED_POOLING,
         layer=None if args.layer is None else tuple(args.layer),
         octaves=args.octaves,
         scales=None if args.scales is None else tuple(args.scales),
@@ -167,34 +192,57 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         pca=args.pca,
         max_regions=args.max_regions,
         detect=detect_options(args),
-        **{name: getattr(args, name) for name in ("refine", "expand") if name in args},
+        expand=0,
     )
-    regions = getattr(args, "regions", None) or [one.regions]
-    descriptors = getattr(args, "descriptors", None) or [one.descriptor]
-    if "regions_file" in args:
-        check_file_options(args, regions)
+    if args.table in _ONE_SET:
+        return [one]
+    names = _system_names(args)
+    file = args.regions_file
+    check_file_options(args, [SYSTEMS[name].regions for name in names if name in SYSTEMS])
+    one = one.but(
+        regions_file=None
+        if file is None
+        else RegionsFile(**file_options(args, "file", masks=masks)),
+        whitening=_text(args.whitening or _photos_beside(args.data)),
+        salgan_weights=_text(args.salgan),
+        refine=args.refine,
+        expand=args.expand,
+    )
     return [
-        one.but(
-            regions=r,
-            descriptor=d,
-            pooling=args.pooling or _pooling(args.table),
-            regions_file=_regions_file(args, r),
-        )
-        for r in regions
-        for d in descriptors
+        setup
+        for descriptor in args.descriptors or [one.descriptor]
+        for setup in setups_of(names, one.but(descriptor=descriptor), _poolings(args))
     ]
 
 
-def _pooling(table: str) -> str:
-    """Return the product's pooling for its own figures, the paper's for the paper's tables."""
-    return "whitened" if table == "search" else "gem"
+def _system_names(args: argparse.Namespace) -> list[str]:
+    """Return the systems that are asked for, by their names or by their regions."""
+    from claid_ext.evaluation.systems import SYSTEMS
+
+    if args.regions is None:
+        return args.systems or list(SYSTEMS)
+    if args.systems is not None:
+        raise ValueError("--regions is instead of --systems: give one of them")
+    if "file" in args.regions:
+        file_options(args, "file")  # which says what is missing
+    ours = {system.regions: name for name, system in SYSTEMS.items() if system.vectors == "network"}
+    return [ours[regions] for regions in args.regions]
 
 
-def _regions_file(args: argparse.Namespace, regions: str) -> RegionsFile | None:
-    from claid_ext.evaluation.setup import RegionsFile
+def _poolings(args: argparse.Namespace) -> list[str]:
+    """Return how vectors of a network are pooled, rows for each."""
+    if args.pooling is not None:
+        return [args.pooling]
+    if args.table != "search":
+        return [PUBLISHED_POOLING]
+    return SEARCH_POOLINGS if args.regions is None else SEARCH_POOLINGS[-1:]
 
-    options = file_options(args, regions, masks=args.pooling == "mask")
-    return RegionsFile(**options) if options else None
+
+def _photos_beside(data: Path) -> Path | None:
+    """The folder of photos to learn whitening from, where nothing else is said."""
+    return next(
+        (found for found in (data / "detect", data.parent / "detect") if found.is_dir()), None
+    )
 
 
 def _text(path: Path | None) -> str | None:
@@ -207,7 +255,8 @@ def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
     from claid_ext.evaluation.charts import draw_sensitivity
     from claid_ext.evaluation.measuring import Measurer
 
-    setups, measure = _setups(args), Measurer(args.work, args.denominator)
+    setups = _setups(args)
+    measure = Measurer(args.work, args.denominator, cache=getattr(args, "cache", None))
     if args.table == "table6":
         return tables.table6(args.data, setups[0], measure, args.set), None
     if args.table == "table7":

@@ -3,33 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from claid_ext.errors import ClaidError
+from claid_ext.evaluation.caching import ForwardCache
 from claid_ext.evaluation.datasets import SearchSet
+from claid_ext.evaluation.engines import BagEngine, Engine
+from claid_ext.evaluation.making import Maker
 from claid_ext.evaluation.metrics import Denominator
-from claid_ext.evaluation.ranking import ranking_of
-from claid_ext.evaluation.scoring import Ranking, score
+from claid_ext.evaluation.scoring import Ranking, Scores, score
 from claid_ext.evaluation.setup import Measurement, Setup
+from claid_ext.search.finding import StageTimes
 
 if TYPE_CHECKING:
-    from claid_ext.backbones import Backbone
-    from claid_ext.descriptors import RegionDescriptor
-    from claid_ext.detector import Detector
-    from claid_ext.search import InstanceIndex, Query
-    from claid_ext.search.finding import Prepared
+    from claid_ext.search import Query
 
 __all__ = ["Measurer"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 
-TIMED = 12  # images, and queries, that the stages are timed on
-TIMED_K = 100  # images asked for when the search is timed
+TIMED = 12  # images, and queries, that the stages are timed on,
+TIMED_SECONDS = 5.0  # or, of each, fewer than would take longer, but two
 
 
 @dataclass
@@ -37,93 +37,63 @@ class Measurer:
     """Measures setups on sets; call it with both.
 
     work: the folder of the indexes, one for each set and setup. An interrupted run resumes there,
-    and images that are indexed already are not processed again.
+    and images that are indexed already are not processed again. cache: a folder where what networks
+    give is kept, so that systems that share one run it once; None for none.
     """
 
     work: Path
     denominator: Denominator = "min"
     show_progress: bool = True
-    _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+    cache: InitVar[Path | None] = None
+    maker: Maker = field(init=False, repr=False)
+
+    def __post_init__(self, cache: Path | None) -> None:
+        """Make what makes networks."""
+        self.maker = Maker(self.work, ForwardCache(cache))
 
     def __call__(self, search_set: SearchSet, setup: Setup) -> Measurement:
         """Build or complete the index of the set, run all of its queries, score the answers.
 
         Times are taken on a few images and queries, one at a time after a warm-up, so they do not
         depend on how much of the index an earlier run had built.
+
+        Raises
+        ------
+        LeftOutError, WeightsUnavailableError : what the setup needs is missing.
         """
         from claid_ext.search import Query
 
-        with self._index(search_set, setup) as index:
-            report = index.add([str(p) for p in search_set.images], progress=self.show_progress)
+        with closing(self.maker.engine(search_set, setup)) as engine:
+            unreadable = engine.add(self.show_progress)
             queries = [Query(query.image, query.boxes) for query in search_set.queries]
-            both: list[Ranking] = []
-            first: list[Ranking] = []
+            ways = _ways(setup)
+            rankings: dict[tuple[int, int], list[Ranking]] = {way: [] for way in ways}
             for query in self._progress(queries):
-                (prepared,) = index.prepare([query])
-                self._search(index, prepared, search_set, both, setup.refine, setup.expand)
-                if prepared.templates:
-                    self._search(index, prepared, search_set, first, 0, 0)
-            sizes = index.store.record_bytes()
+                prepared = engine.prepare(query)
+                for way in ways:
+                    if way[0] == setup.refine or engine.has_two_stages(prepared):
+                        rankings[way].append(engine.rank(prepared, *way, StageTimes()))
+            scores: dict[tuple[int, int], Scores] = {
+                way: score(search_set, found, self.denominator)
+                for way, found in rankings.items()
+                if found
+            }
+            sizes = engine.record_bytes()
             return Measurement(
-                scores=score(search_set, both, self.denominator),
-                stage_1=score(search_set, first, self.denominator) if first else None,
-                features=index.regions_count,
-                images=len(index),
+                scores=scores[setup.refine, 0],
+                expanded=scores.get((setup.refine, setup.expand)) if setup.expand else None,
+                stage_1=scores.get((0, 0)) if setup.refine else None,
+                stage_1_expanded=scores.get((0, setup.expand))
+                if setup.refine and setup.expand
+                else None,
+                words=engine.words if isinstance(engine, BagEngine) else None,
+                features=engine.features,
+                images=engine.images,
                 bytes_per_image=float(sizes.mean()) if len(sizes) else 0.0,
                 largest_bytes=int(sizes.max(initial=0)),
-                milliseconds=_time_stages(index, search_set, queries, setup),
-                unreadable=len(report.failed),
+                milliseconds=self._time_stages(engine, search_set, queries, setup),
+                unreadable=unreadable,
             )
-
-    @staticmethod
-    def _search(  # noqa: PLR0917 (one call, twice)
-        index: InstanceIndex,
-        query: Prepared,
-        search_set: SearchSet,
-        rankings: list[Ranking],
-        refine: int,
-        expand: int,
-    ) -> None:
-        (hits,) = index.search([query], len(index) or 1, refine=refine, expand=expand)
-        rankings.append(ranking_of(hits, search_set.images))
-
-    def _index(self, search_set: SearchSet, setup: Setup) -> InstanceIndex:
-        from claid_ext.regions import region_source
-        from claid_ext.search import InstanceIndex
-
-        detector, descriptor = self._load(setup)
-        scales = setup.scales if detector is not None else None
-        return InstanceIndex.open_or_create(
-            self.work / setup.folder_name(search_set.name),
-            descriptor=descriptor,
-            regions=region_source(
-                setup.regions,
-                detector,
-                scales,
-                with_dummies=setup.dummies and bool(detector),
-                max_regions=setup.max_regions,
-                **({} if setup.regions_file is None else asdict(setup.regions_file)),
-            ),
-            pca=setup.pca,
-        )
-
-    def _load(self, setup: Setup) -> tuple[Detector | None, RegionDescriptor]:
-        """Load the networks of a setup, keeping those that the setup before used too."""
-        tokens = setup.descriptor == "tokens"
-        detector: Detector | None = None
-        if setup.regions == "detect":
-            detector = self._keep("detector", _detector, setup, tokens)
-        network = detector.backbone if tokens and detector is not None else None
-        return detector, self._keep("descriptor", _descriptor, setup, network)
-
-    def _keep(self, kind: str, make: Callable[..., R], setup: Setup, extra: Any) -> R:
-        fields = _FIELDS[kind]
-        key = [repr(getattr(setup, name)) for name in fields] + [extra]
-        if kind not in self._loaded or self._loaded[kind][0] != key:
-            self._loaded.pop(kind, None)  # before the next is made: two may not fit a device
-            self._loaded[kind] = (key, make(setup, extra))
-        made: R = self._loaded[kind][1]
-        return made
 
     def _progress(self, queries: list[Any]) -> Iterator[Any]:
         from claid_ext.progress import progress
@@ -132,88 +102,62 @@ class Measurer:
             queries, len(queries), "queries", "query", disable=None if self.show_progress else True
         )
 
-
-_FIELDS = {
-    "detector": ("backbone", "weights", "device", "batch_size", "detect"),
-    "descriptor": (
-        "descriptor",
-        "descriptor_weights",
-        "backbone",
-        "weights",
-        "pooling",
-        "layer",
-        "octaves",
-        "device",
-    ),
-}
+    def _time_stages(
+        self, engine: Engine, search_set: SearchSet, queries: list[Query], setup: Setup
+    ) -> dict[str, float]:
+        """Milliseconds of each stage, the median over a few images and queries of the set."""
+        with self.maker.cache.paused():
+            return _time_stages(engine, search_set, queries, setup)
 
 
-def _detector(setup: Setup, keep_features: bool) -> Detector:
-    from claid_ext.detector import Detector
+def _ways(setup: Setup) -> list[tuple[int, int]]:
+    """How a setup is searched: (refine, expand), both stages and stage 1 alone, each expanded too.
 
-    return Detector(
-        setup.backbone,
-        weights=setup.weights,
-        device=setup.device,
-        batch_size=setup.batch_size,
-        keep_features=keep_features,
-        **setup.detect,
-    )
-
-
-def _descriptor(setup: Setup, network: Backbone | None) -> RegionDescriptor:
-    from claid_ext.descriptors import RegionDescriptor
-
-    if setup.descriptor == "tokens":
-        if network is not None:
-            return RegionDescriptor(network, pooling=setup.pooling)
-        return RegionDescriptor(
-            setup.backbone, weights=setup.weights, pooling=setup.pooling, device=setup.device
-        )
-    return RegionDescriptor(
-        setup.descriptor,
-        weights=setup.descriptor_weights,
-        pooling=setup.pooling,
-        layer=setup.layer,
-        octaves=setup.octaves,
-        device=setup.device,
-    )
+    Where the setup does not refine, the two are one.
+    """
+    both = [(refine, expand) for refine in (setup.refine, 0) for expand in (0, setup.expand)]
+    return list(dict.fromkeys(both))
 
 
 def _time_stages(
-    index: InstanceIndex, search_set: SearchSet, queries: list[Query], setup: Setup
+    engine: Engine, search_set: SearchSet, queries: list[Query], setup: Setup
 ) -> dict[str, float]:
-    """Milliseconds of each stage, the median over a few images and queries spread over the set."""
-    from claid_ext.describing import RegionDescriber
-    from claid_ext.errors import ClaidError
     from claid_ext.images import read_photo
-    from claid_ext.search.finding import StageTimes
 
-    describer = RegionDescriber(index.source, index.descriptor, index.basis)
     seconds: dict[str, list[float]] = {}
-    for path in _spread(search_set.images):
+
+    def keep(times: StageTimes) -> None:
+        for stage, taken in times.seconds.items():
+            seconds.setdefault(stage, []).append(taken)
+
+    for path in _in_time(_spread(search_set.images)):
+        times = StageTimes()
         try:
-            photo = _timed(seconds, "read", read_photo, path)
-            regions = _timed(seconds, "regions", index.source, [photo])
-            _timed(seconds, "describe", describer.describe, [photo], regions)
+            with times.stage("read"):
+                photo = read_photo(path)
+            engine.describe(photo, times)
         except (ClaidError, ValueError):  # counted as unreadable already
             continue
-    for query in _spread(queries):
+        keep(times)
+    for query in _in_time(_spread(queries)):
         times = StageTimes()
-        index.search([query], TIMED_K, refine=setup.refine, expand=setup.expand, times=times)
-        for stage, time_taken in times.seconds.items():
-            seconds.setdefault(stage, []).append(time_taken)
+        with times.stage("query"):
+            prepared = engine.prepare(query)
+        engine.rank(prepared, setup.refine, setup.expand, times)
+        keep(times)
     # The first of each is the warm-up, unless it is all there is.
     return {name: 1000 * float(np.median(all_[1:] or all_)) for name, all_ in seconds.items()}
+
+
+def _in_time(items: Sequence[T]) -> Iterator[T]:
+    """Yield items until the time is over, two at least."""
+    start = time.monotonic()
+    for number, item in enumerate(items):
+        if number >= 2 and time.monotonic() - start > TIMED_SECONDS:
+            return
+        yield item
 
 
 def _spread(items: Sequence[T]) -> list[T]:
     places = np.linspace(0, len(items) - 1, min(len(items), TIMED + 1)).astype(int)
     return [items[place] for place in places.tolist()]
-
-
-def _timed(seconds: dict[str, list[float]], stage: str, call: Callable[..., R], *args: Any) -> R:
-    start = time.perf_counter()
-    result = call(*args)
-    seconds.setdefault(stage, []).append(time.perf_counter() - start)
-    return result

@@ -69,7 +69,8 @@ def flags(
     Raises ValueError if an image is ranked twice, or is both a positive and junk.
     """
     ranked, wanted, ignored = (_numbers(x) for x in (ranking, positives, junk))
-    if len(np.unique(ranked)) != len(ranked):
+    ascending = np.sort(ranked)
+    if (ascending[1:] == ascending[:-1]).any():
         numbers, counts = np.unique(ranked, return_counts=True)
         raise ValueError(f"ranking: image {numbers[np.argmax(counts)]} is there more than once")
     both = np.intersect1d(wanted, ignored)

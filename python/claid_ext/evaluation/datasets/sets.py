@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from claid_ext._coco import decode_segmentation
-from claid_ext.overlap import box_area, box_iou, check_boxes
+from claid_ext.overlap import box_area, check_boxes, paired_iou
 
 __all__ = ["DetectionImage", "DetectionSet", "SearchQuery", "SearchSet"]
 
@@ -57,15 +57,17 @@ class SearchQuery:
         """
         if self.truths is None:
             raise ValueError(f"query {self.name}: this set does not say where things are")
-        where = {
-            int(image): truth for image, truth in zip(self.positives, self.truths, strict=True)
-        }
         returned = check_boxes(boxes)
-        result = np.zeros(len(images))
-        for row, image in enumerate(images):
-            truth = where.get(int(image))
-            if truth is not None and len(truth):
-                result[row] = box_iou(returned[row], truth).max()
+        numbers = np.asarray(images, np.int64)
+        result = np.zeros(len(numbers))
+        place = np.searchsorted(self.positives, numbers)
+        found = place < len(self.positives)
+        found[found] = self.positives[place[found]] == numbers[found]
+        rows = np.flatnonzero(found)
+        truths = [self.truths[number] for number in place[rows].tolist()]
+        if counts := [len(truth) for truth in truths]:
+            overlap = paired_iou(np.repeat(returned[rows], counts, axis=0), np.concatenate(truths))
+            np.maximum.at(result, np.repeat(rows, counts), overlap)
         return result
 
 
