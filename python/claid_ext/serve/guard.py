@@ -1,0 +1,215 @@
+"""What every request passes first: who asks, from which page, how much and how slowly.
+
+- The Host header must name this machine, or a page elsewhere could point its own name at the
+  server and read answers as its own (DNS rebinding).
+- A browser says where a request comes from: other sites' pages are refused, and no header lets
+  them read answers (no CORS).
+- With a token, it is in an Authorization header, or in a cookie that a link with `?token=` sets.
+- Bodies are bounded in bytes and time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import ipaddress
+import time
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from claid_ext.serve.errors import RequestError, TooLargeError, TooSlowError
+from claid_ext.serve.settings import Settings
+
+__all__ = ["UPLOADS_PATH", "Guard"]
+
+UPLOADS_PATH = "/api/uploads"
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "[::1]"})
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+HEADERS = {
+    "content-security-policy": POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+COOKIE_DAYS = 30
+
+
+class Guard:
+    """The application behind these checks."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, token_page: str) -> None:
+        """Guard an application; `token_page` is the HTML that asks for a token."""
+        self._app = app
+        self._settings = settings
+        self._token_page = token_page
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or pass it on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        started = False
+
+        async def send_guarded(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        refused = self._refusal(scope)
+        if refused is not None:
+            await refused(scope, receive, send_guarded)
+            return
+        try:
+            bounded = _Bounded(receive, self._settings, self._most_bytes(scope))
+            bounded.check_length(Headers(scope=scope))
+            await self._app(scope, bounded.receive, send_guarded)
+        except (TooLargeError, TooSlowError) as error:
+            if started:
+                raise
+            # What is still to come of the body is not read.
+            await _error(error, {"connection": "close"})(scope, receive, send_guarded)
+
+    def _most_bytes(self, scope: Scope) -> int:
+        uploading = scope["path"] == UPLOADS_PATH
+        return self._settings.upload_bytes if uploading else self._settings.request_bytes
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        headers = Headers(scope=scope)
+        host = headers.get("host", "")
+        if not self._knows(host):
+            return _plain(421, f"this server is not called {host!r}: see --allow-host")
+        path: str = scope["path"]
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc != host:
+            return _plain(403, "requests from pages of other sites are refused")
+        if headers.get("sec-fetch-site") in {"cross-site", "same-site"} and path.startswith("/api"):
+            return _plain(403, "requests from pages of other sites are refused")
+        if self._settings.token is None or path.startswith("/static/"):
+            return None
+        return self._token_refusal(scope, headers, self._settings.token)
+
+    def _knows(self, host: str) -> bool:
+        name = _without_port(host).lower()
+        if name in LOOPBACK_NAMES or name in self._settings.hosts:
+            return True
+        return self._settings.any_address and _is_address(name)
+
+    def _token_refusal(self, scope: Scope, headers: Headers, token: str) -> Response | None:
+        query = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = [value for name, value in query if name == "token"]
+        port = (scope.get("server") or ("", 0))[1]
+        name = f"claid-{port}"  # cookies of one host are shared by all its ports
+        if given and scope["method"] in {"GET", "HEAD"} and _same(given[-1], token):
+            rest = urlencode([(key, value) for key, value in query if key != "token"])
+            # Relative, or "//elsewhere/" would be another site.
+            target = "/" + scope["path"].lstrip("/") + (f"?{rest}" if rest else "")
+            redirect = RedirectResponse(target, 303)
+            redirect.set_cookie(
+                name,
+                _cookie(token),
+                max_age=COOKIE_DAYS * 24 * 3600,
+                httponly=True,
+                samesite="lax",
+                secure=scope["scheme"] == "https",
+            )
+            return redirect
+        scheme, _, bearer = headers.get("authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and _same(bearer.strip(), token):
+            return None
+        if _same(_cookie_of(headers, name), _cookie(token)):
+            return None
+        if scope["path"].startswith("/api/"):
+            response = _plain(401, "a token is needed: send Authorization: Bearer TOKEN")
+            response.headers["www-authenticate"] = "Bearer"
+            return response
+        return HTMLResponse(self._token_page, 401)
+
+
+class _Bounded:
+    """A request's body, bounded in bytes and time."""
+
+    def __init__(self, receive: Receive, settings: Settings, most: int) -> None:
+        self._receive = receive
+        self._pause = settings.pause_seconds
+        self._until = time.monotonic() + settings.request_seconds
+        self._most = most
+        self._got = 0
+        self._whole = False
+
+    def check_length(self, headers: Headers) -> None:
+        """Refuse a body that says itself that it is too long."""
+        length = headers.get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._most:
+            raise self._too_large()
+
+    async def receive(self) -> Message:
+        """Receive the next part."""
+        if self._whole:  # what comes now is that the client has gone, whenever that is
+            return await self._receive()
+        left = min(self._pause, self._until - time.monotonic())
+        try:
+            message = await asyncio.wait_for(self._receive(), max(left, 0.001))
+        except TimeoutError:
+            raise TooSlowError("the request did not arrive in time") from None
+        if message["type"] == "http.request":
+            self._got += len(message.get("body", b""))
+            if self._got > self._most:
+                raise self._too_large()
+            self._whole = not message.get("more_body", False)
+        return message
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"a request of more than {self._most} bytes is refused")
+
+
+def _error(error: RequestError, headers: dict[str, str] | None = None) -> Response:
+    return JSONResponse({"error": str(error)}, error.status, headers)
+
+
+def _plain(status: int, what: str) -> Response:
+    return JSONResponse({"error": what}, status)
+
+
+def _without_port(host: str) -> str:
+    name, colon, port = host.rpartition(":")
+    return name if colon and port.isdecimal() else host
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _same(one: str, other: str) -> bool:
+    return hmac.compare_digest(one.encode(errors="surrogateescape"), other.encode())
+
+
+def _cookie(token: str) -> str:
+    """Return what the cookie holds: not the token, which would be in the browser's files."""
+    return hmac.new(token.encode(), b"claid serve", hashlib.sha256).hexdigest()
+
+
+def _cookie_of(headers: Headers, name: str) -> str:
+    try:
+        cookie = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return ""
+    return cookie.value if cookie else ""
