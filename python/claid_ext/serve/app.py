@@ -37,7 +37,7 @@ TYPES = {
 }
 DESCRIPTION = (
     "Mark a thing in one photo and find it in the others. Boxes are x0, y0, x1, y1 in pixels of "
-    "the upright photo. Errors are JSON with one field, `error`."
+    "the upright photo. Errors are JSON with one field, error."
 )
 
 logger = logging.getLogger("claid_ext.serve")

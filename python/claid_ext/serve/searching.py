@@ -75,7 +75,8 @@ class Searching:
         prepared = self._prepared.get(key)
         seconds: dict[str, float] = {}
         if prepared is None:
-            prepared, seconds = await self._networks.run(partial(self._prepare, asked))
+            described = await self._networks.run(partial(self._prepare, asked))
+            prepared, seconds = described
             self._prepared[key] = prepared
             if len(self._prepared) > MOST_PREPARED:
                 self._prepared.popitem(last=False)
