@@ -44,11 +44,19 @@ def serve(place: Place) -> Iterator[Callable[..., Served]]:
     with ExitStack() as stack:
 
         def start(**options: Any) -> Served:
-            return stack.enter_context(running(place.open, Settings(**options)))
+            return stack.enter_context(running(place, Settings(**options)))
 
         yield start
 
 
-@pytest.fixture
-def served(serve: Callable[..., Served]) -> Served:
-    return serve()
+@pytest.fixture(scope="session")
+def served(
+    tmp_path_factory: pytest.TempPathFactory, descriptor: RegionDescriptor
+) -> Iterator[Served]:
+    """A server on another such index, for all tests that change nothing."""
+    from claid_ext.serve.settings import Settings
+    from serving import made_place, running
+
+    place = made_place(tmp_path_factory.mktemp("shared"), descriptor)
+    with running(place, Settings()) as shared:
+        yield shared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,11 +71,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Served:
-    """A server that runs: its address, and a client of it."""
+    """A server that runs: its address, a client of it, and its index."""
 
     url: str
     client: httpx.Client
-    server: Any
+    place: Place
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.client.get(path, **more)
@@ -97,12 +97,10 @@ class Served:
 
 
 @contextmanager
-def running(
-    open_index: Callable[[], InstanceIndex], settings: Settings, host: str = "127.0.0.1"
-) -> Iterator[Served]:
+def running(place: Place, settings: Settings, host: str = "127.0.0.1") -> Iterator[Served]:
     """Serve in a thread of this process, at a free port."""
     opened, settings = listen(host, 0, settings)
-    server = server_of(create_app(open_index, settings))
+    server = server_of(create_app(place.open, settings))
     thread = threading.Thread(target=server.run, args=([opened],))
     url = f"http://127.0.0.1:{opened.getsockname()[1]}"
     with opened, httpx.Client(base_url=url, timeout=120) as client:
@@ -110,7 +108,7 @@ def running(
         try:
             while not server.started and thread.is_alive():
                 time.sleep(0.01)
-            yield Served(url, client, server)
+            yield Served(url, client, place)
         finally:
             server.should_exit = True
             thread.join(60)

@@ -139,7 +139,7 @@ def _add_errors(app: FastAPI) -> None:
 
 def _problem(problem: dict[str, Any]) -> str:
     """Say which argument is wrong, and how."""
-    where = [str(part) for part in problem["loc"] if part not in {"body", "query", "path"}]
+    where = [str(part) for part in problem["loc"][1:]]  # the first is "body", "query" or "path"
     what = str(problem["msg"]).removeprefix("Value error, ")
     return f"{'.'.join(where)}: {what}" if where else what
 

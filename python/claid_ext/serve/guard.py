@@ -22,7 +22,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from claid_ext.serve.errors import RequestError, TooLargeError, TooSlowError
+from claid_ext.serve.errors import TooLargeError, TooSlowError
 from claid_ext.serve.settings import Settings
 
 __all__ = ["UPLOADS_PATH", "Guard"]
@@ -58,38 +58,30 @@ class Guard:
             await self._app(scope, receive, send)
             return
 
-        started = False
+        headers = Headers(scope=scope)
+        body = _Body(receive, headers, self._settings, self._most_bytes(scope))
 
         async def send_guarded(message: Message) -> None:
-            nonlocal started
             if message["type"] == "http.response.start":
-                started = True
-                headers = MutableHeaders(scope=message)
+                answered = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-                headers.setdefault("cache-control", "no-store")
+                    answered.setdefault(name, value)
+                answered.setdefault("cache-control", "no-store")
+                if not body.whole:  # what is still to come of it is not read
+                    answered["connection"] = "close"
             await send(message)
 
-        refused = self._refusal(scope)
+        refused = self._refusal(scope, headers) or body.refusal(headers)
         if refused is not None:
             await refused(scope, receive, send_guarded)
-            return
-        try:
-            bounded = _Bounded(receive, self._settings, self._most_bytes(scope))
-            bounded.check_length(Headers(scope=scope))
-            await self._app(scope, bounded.receive, send_guarded)
-        except (TooLargeError, TooSlowError) as error:
-            if started:
-                raise
-            # What is still to come of the body is not read.
-            await _error(error, {"connection": "close"})(scope, receive, send_guarded)
+        else:
+            await self._app(scope, body.receive, send_guarded)
 
     def _most_bytes(self, scope: Scope) -> int:
         uploading = scope["path"] == UPLOADS_PATH
         return self._settings.upload_bytes if uploading else self._settings.request_bytes
 
-    def _refusal(self, scope: Scope) -> Response | None:
-        headers = Headers(scope=scope)
+    def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
         if not self._knows(host):
             return _plain(421, f"this server is not called {host!r}: see --allow-host")
@@ -140,26 +132,28 @@ class Guard:
         return HTMLResponse(self._token_page, 401)
 
 
-class _Bounded:
-    """A request's body, bounded in bytes and time."""
+class _Body:
+    """A request's body, bounded in bytes and time; `whole` once all of it is there."""
 
-    def __init__(self, receive: Receive, settings: Settings, most: int) -> None:
+    def __init__(self, receive: Receive, headers: Headers, settings: Settings, most: int) -> None:
         self._receive = receive
         self._pause = settings.pause_seconds
         self._until = time.monotonic() + settings.request_seconds
         self._most = most
         self._got = 0
-        self._whole = False
+        chunked = "transfer-encoding" in headers
+        self.whole = not chunked and headers.get("content-length", "0") == "0"
 
-    def check_length(self, headers: Headers) -> None:
+    def refusal(self, headers: Headers) -> Response | None:
         """Refuse a body that says itself that it is too long."""
         length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._most:
-            raise self._too_large()
+        if length.isdecimal() and int(length) <= self._most:
+            return None
+        return _plain(413, self._too_large())
 
     async def receive(self) -> Message:
-        """Receive the next part."""
-        if self._whole:  # what comes now is that the client has gone, whenever that is
+        """Receive the next part. Raises TooLargeError and TooSlowError."""
+        if self.whole:  # what comes now is that the client has gone, whenever that is
             return await self._receive()
         left = min(self._pause, self._until - time.monotonic())
         try:
@@ -169,16 +163,12 @@ class _Bounded:
         if message["type"] == "http.request":
             self._got += len(message.get("body", b""))
             if self._got > self._most:
-                raise self._too_large()
-            self._whole = not message.get("more_body", False)
+                raise TooLargeError(self._too_large())
+            self.whole = not message.get("more_body", False)
         return message
 
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"a request of more than {self._most} bytes is refused")
-
-
-def _error(error: RequestError, headers: dict[str, str] | None = None) -> Response:
-    return JSONResponse({"error": str(error)}, error.status, headers)
+    def _too_large(self) -> str:
+        return f"a request of more than {self._most} bytes is refused"
 
 
 def _plain(status: int, what: str) -> Response:

@@ -82,7 +82,7 @@ class Searching:
                 self._prepared.popitem(last=False)
         self._prepared.move_to_end(key)
         found = await self._searchers.run(partial(_find, asked, prepared))
-        found.seconds = {**seconds, **found.seconds}
+        found.seconds = {**found.seconds, **seconds}
         return found
 
     def _prepare(
