@@ -18,6 +18,7 @@ from claid_ext.tree import RegionTree
 if TYPE_CHECKING:
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detection, Detector
+    from claid_ext.inputs import named_images
     from claid_ext.search import Hit, InstanceIndex, Query
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "build_info",
     "detect",
     "errors",
+    "named_images",
     "reference",
 ]
 
@@ -43,6 +45,7 @@ _LAZY = {
     "InstanceIndex": "search",
     "Query": "search",
     "RegionDescriptor": "descriptors",
+    "named_images": "inputs",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["EXPAND", "MAX_REGIONS", "POOLINGS", "REFINE", "REGION_SOURCES"]
 
-REGION_SOURCES = ("detect", "grid", "full", "rmac")
+REGION_SOURCES = ("detect", "grid", "full", "rmac", "file")
 """Where regions come from: `claid_ext.regions.region_source`."""
 
 POOLINGS = ("whitened", "mean", "max", "gem", "mask", "cells")

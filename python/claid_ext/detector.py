@@ -76,6 +76,18 @@ class Detection:
         masks: NDArray[np.bool_] = self.tree.masks(indices)
         return masks
 
+    def to_supervision(self, kept_only: bool = True) -> Any:
+        """Return the regions as `supervision.Detections`, whose package must be installed.
+
+        As `claid_ext.regions.Regions.to_supervision`, with masks of pixels and, in `data`, also
+        "region", each one's number in the tree. `kept_only` leaves dummies out.
+        """
+        from claid_ext.regions.scales import of_detection
+
+        made = of_detection(self, with_dummies=not kept_only).to_supervision()
+        made["region"] = self.kept if kept_only else np.arange(len(self.tree))
+        return made
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the features, ready for json.dump: what `claid detect` writes.
 
@@ -232,7 +244,9 @@ class Detector:
 
         Parameters
         ----------
-        images : as for a call; read as they are needed, a little ahead of the backbone.
+        images : as for a call, or (name, image) pairs, such as `claid_ext.named_images` gives,
+            whose name is the detection's path; read as they are needed, a little ahead of the
+            backbone.
         on_error : called with an image, as given, that is left out, and the reason: it cannot be
             read, or is too elongated. None: the error is raised.
 

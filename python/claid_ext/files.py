@@ -1,13 +1,15 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and JSON files read with errors that name them."""
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-__all__ = ["write_whole"]
+__all__ = ["get", "read_json", "write_whole"]
 
 
 def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = False) -> int:
@@ -41,3 +43,21 @@ def write_whole(path: Path, write: Callable[[Path], object], *, durable: bool = 
             error.filename = str(path)  # a full disk does not say where
         raise
     return size
+
+
+def read_json(path: Path) -> Any:
+    """The contents of a JSON file. ValueError names the file if it is not JSON."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: not a JSON file: {error}") from None
+
+
+def get(record: Any, key: str, path: Path, where: str = "") -> Any:
+    """`record[key]`, or a ValueError that says which key of which file is missing."""
+    if not isinstance(record, dict) or key not in record:
+        place = f" in {where}" if where else ""
+        raise ValueError(f"{path}: wrong layout: wanted the key '{key}'{place}")
+    return record[key]

@@ -76,11 +76,23 @@ class Photo:
 
 
 def read_photo(image: Any) -> Photo:
-    """Decode an image once, as `as_image`; a Photo comes back as it is."""
+    """Decode an image once, as `as_image`; a Photo comes back as it is.
+
+    A pair (name, image) gives a Photo of that path.
+    """
     if isinstance(image, Photo):
         return image
+    if isinstance(image, tuple) and len(image) == 2 and isinstance(image[0], str):
+        return Photo(_named(*image), image[0])
     path = str(Path(image)) if isinstance(image, str | os.PathLike) else None
     return Photo(as_image(image), path)
+
+
+def _named(name: str, image: Any) -> Image.Image:
+    try:
+        return as_image(image)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: {error}") from error
 
 
 def load_image(path: str | os.PathLike[str]) -> Image.Image:
@@ -179,7 +191,8 @@ def as_image(image: Any) -> Image.Image:
     Parameters
     ----------
     image : a path; a PIL image of any mode; a uint8 array (H, W), (H, W, 3) RGB or (H, W, 4) RGBA;
-        or a Photo, whose picture is returned as it is.
+        a torch tensor (1 or 3, H, W), uint8 or floats from 0 to 1; or a Photo, whose picture is
+        returned as it is.
 
     Raises
     ------
@@ -192,6 +205,8 @@ def as_image(image: Any) -> Image.Image:
         return load_image(image)
     from PIL import Image
 
+    if hasattr(image, "detach"):
+        image = _pixels_of_tensor(image)
     if isinstance(image, np.ndarray):
         if image.dtype != np.uint8:
             raise TypeError(f"an image array must be uint8, got {image.dtype}")
@@ -205,6 +220,21 @@ def as_image(image: Any) -> Image.Image:
     raise TypeError(
         f"an image must be a path, a PIL image or a uint8 array, got {type(image).__name__}"
     )
+
+
+def _pixels_of_tensor(tensor: Any) -> NDArray[Any]:
+    """Return a torch tensor as an array of pixels, its channels last."""
+    array: NDArray[Any] = tensor.detach().cpu().numpy()
+    if array.ndim != 3 or array.shape[0] not in {1, 3}:
+        raise ValueError(f"an image tensor must be (1 or 3, H, W), got shape {array.shape}")
+    if array.dtype.kind == "f":
+        if array.size and not (array.min() >= 0 and array.max() <= 1):
+            raise ValueError(
+                "an image tensor of floats must be from 0 to 1, before any normalisation, got "
+                f"{array.min():.3g} to {array.max():.3g}"
+            )
+        array = np.rint(255 * array).astype(np.uint8)
+    return np.moveaxis(array, 0, 2) if array.shape[0] == 3 else array[0]
 
 
 def find_images(

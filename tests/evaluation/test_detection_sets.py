@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from claid_ext._coco import decode_segmentation
 from claid_ext.evaluation import DetectionSet, load_detection
-from claid_ext.evaluation.datasets.masks import decode_segmentation
 
 
 def check_detection(found: DetectionSet, picture: Path) -> None:

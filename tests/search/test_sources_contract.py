@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +48,20 @@ def named(networks, **options):
     return region_source("detect", detector, (1.0, 1.5), **options)
 
 
+def listed(networks, **options):
+    """Regions that a file lists for each of `paths`."""
+    names = [*(f"{i} ü.png" for i in range(len(SIZES))), "turned.png"]
+    found = [
+        {"image_id": name, "bbox": [4 * n, 3 * n, 12, 9 + n], "score": 0.9 - n / 10}
+        for name in names
+        for n in range(5)
+    ]
+    found.append({"image_id": "plain.png", "bbox": [1, 1, 0, 5], "score": 0.5})
+    file = Path(weights_of(networks)).with_name("found.json")
+    file.write_text(json.dumps(found), encoding="utf-8")
+    return region_source("file", file=file, **options)
+
+
 # A source of another kind takes its place here; each is made anew by every call.
 SOURCES = {
     "one scale": lambda _: detect([1]),
@@ -58,6 +73,7 @@ SOURCES = {
     "grid": lambda _: region_source("grid"),
     "full": lambda _: region_source("full"),
     "rmac": lambda _: region_source("rmac"),
+    "file": listed,
 }
 
 
@@ -125,6 +141,8 @@ def test_any_form_of_an_image_will_do(make, paths):
         [np.asarray(one) for one in pictures],
         [read_photo(path) for path in paths],
     ]
+    if source.name == "file":  # which knows images by their names
+        forms = [forms[0], forms[3]]
     wanted = source(paths)
     for form in forms:
         for one, other in zip(source(form), wanted, strict=True):
@@ -158,6 +176,8 @@ def test_manifests_tell_sources_apart(networks):
         "seed": lambda _: detect([1], seed=1),
         "fewer": lambda networks: named(networks, max_regions=5),
         "dummies": lambda networks: named(networks, with_dummies=True),
+        "file, of some score": lambda networks: listed(networks, min_score=0.5),
+        "file, few": lambda networks: listed(networks, max_regions=3),
     }
     made = {name: json.dumps(make(networks).manifest()) for name, make in others.items()}
     assert len(set(made.values())) == len(others)

@@ -112,6 +112,22 @@ def test_a_folder_that_becomes_a_link_is_not_followed(serve, place, tmp_path):
     assert served.get(f"/api/photos/{photo}/image").status_code == 403
 
 
+def test_an_image_that_was_indexed_by_a_name_is_no_file(serve, place, monkeypatch, tmp_path):
+    """Not even where there is one of that path."""
+    (tmp_path / "data:" / "set").mkdir(parents=True)
+    Image.new("RGB", (160, 120), OUTSIDE).save(tmp_path / "data:" / "set" / "1.png")
+    with place.open() as index:
+        index.add([("data://set/1.png", Image.new("RGB", (160, 120)))])
+    monkeypatch.chdir(tmp_path)
+    served = serve()
+    photo = max(served.ids().values())
+    assert served.json(f"/api/photos/{photo}")["folder"] == "data://set"
+    response = served.get(f"/api/photos/{photo}/image")
+    assert response.status_code == 410
+    assert "not indexed from a file" in response.json()["error"]
+    assert served.json("/api/photos", folder="data://set")["total"] == 1
+
+
 def png_of(width: int, height: int) -> bytes:
     """A PNG that says it has so many pixels, all of one colour: a few hundred bytes a million."""
 

@@ -543,3 +543,29 @@ def test_errors_are_told(serve, tab, monkeypatch):
     page.route("**/api/search", lambda route: route.abort())
     page.get_by_role("button", name="Search", exact=True).click()
     expect(page.get_by_role("alert")).to_contain_text("does not answer")
+
+
+def test_what_is_probably_not_there(serve, tab, monkeypatch):
+    """Said where no hit is likely, and of each hit that is not."""
+    from dataclasses import replace
+
+    from claid_ext.search.searcher import Searcher
+
+    search, likely = Searcher.search, [False] * 5
+
+    def judged(self: Any, *given: Any, **more: Any) -> Any:
+        (hits,) = search(self, *given, **more)
+        both = zip(hits, likely, strict=True)
+        return [[replace(hit, likely=one, probability=0.12) for hit, one in both]]
+
+    served = serve()
+    page = open_query(tab, served)
+    expect(page.locator("#absent")).to_be_hidden()  # not known of such networks
+    monkeypatch.setattr(Searcher, "search", judged)
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator("#absent")).to_contain_text("Probably not in these photos")
+    expect(page.locator(".unlikely")).to_have_count(5)
+    likely[0] = True
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.locator(".unlikely")).to_have_count(4)
+    expect(page.locator("#absent")).to_be_hidden()

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from claid_ext.choices import REGION_SOURCES
 from claid_ext.cli._descriptor import add_descriptor_options
 from claid_ext.cli._detector import add_detector_options, detect_options, detector_from
+from claid_ext.cli._regions import add_file_options, check_file_options, file_options
 from claid_ext.cli._stages import add_stage_options
 from claid_ext.files import write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from claid_ext.evaluation.setup import Setup
+    from claid_ext.evaluation.setup import RegionsFile, Setup
     from claid_ext.evaluation.table import Table
 
 __all__ = ["add_parser", "run"]
@@ -68,6 +69,7 @@ def add_parser(subparsers: Any) -> None:
         default=["detect"],
         help="where regions come from, two rows each (detect)",
     )
+    add_file_options(recall)
     add_detector_options(recall)
 
 
@@ -111,7 +113,7 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
         parser.add_argument(
             "--regions",
             nargs="+",
-            choices=REGION_SOURCES,
+            choices=REGION_SOURCES if name == "search" else _regions("search"),
             default=_regions(name),
             help=f"where regions come from, one row each ({' '.join(_regions(name))})",
         )
@@ -119,6 +121,7 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
             "--descriptors", nargs="+", metavar="NAME", help="one or more, one row each"
         )
     if name == "search":
+        add_file_options(parser)
         add_stage_options(parser)
         parser.add_argument("--sets", nargs="+", metavar="DIR", help="folders in the data (all)")
     if name == "table7":
@@ -141,7 +144,8 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
 
 
 def _regions(name: str) -> list[str]:
-    return list(REGION_SOURCES) if name == "search" else ["detect"]
+    """Return the sources that need nothing more for the product's own figures, else the paper's."""
+    return [r for r in REGION_SOURCES if r != "file"] if name == "search" else ["detect"]
 
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
@@ -167,8 +171,15 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
     )
     regions = getattr(args, "regions", None) or [one.regions]
     descriptors = getattr(args, "descriptors", None) or [one.descriptor]
+    if "regions_file" in args:
+        check_file_options(args, regions)
     return [
-        one.but(regions=r, descriptor=d, pooling=args.pooling or _pooling(args.table))
+        one.but(
+            regions=r,
+            descriptor=d,
+            pooling=args.pooling or _pooling(args.table),
+            regions_file=_regions_file(args, r),
+        )
         for r in regions
         for d in descriptors
     ]
@@ -177,6 +188,13 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
 def _pooling(table: str) -> str:
     """Return the product's pooling for its own figures, the paper's for the paper's tables."""
     return "whitened" if table == "search" else "gem"
+
+
+def _regions_file(args: argparse.Namespace, regions: str) -> RegionsFile | None:
+    from claid_ext.evaluation.setup import RegionsFile
+
+    options = file_options(args, regions, masks=args.pooling == "mask")
+    return RegionsFile(**options) if options else None
 
 
 def _text(path: Path | None) -> str | None:
@@ -225,6 +243,7 @@ def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
     from claid_ext.evaluation.table import recall_table
     from claid_ext.regions import region_source
 
+    check_file_options(args, args.regions)
     found = load_detection(args.data, args.images)
     curves = {
         name: measure_recall(
@@ -233,6 +252,7 @@ def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
                 name,
                 *((detector_from(args), args.scales) if name == "detect" else ()),
                 max_regions=None,  # of all that the detector finds
+                **file_options(args, name, masks=args.overlap == "mask"),
             ),
             overlap=args.overlap,
             budget=args.budget,

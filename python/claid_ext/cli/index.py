@@ -17,12 +17,19 @@ from claid_ext.cli._detector import (
     detect_options,
     detector_from,
 )
+from claid_ext.cli._regions import add_file_options, check_file_options, file_options
 from claid_ext.regions import region_source
 
 if TYPE_CHECKING:
     from claid_ext.search import InstanceIndex
 
 __all__ = ["add_parser", "run"]
+
+_REGIONS = (
+    *("regions", "backbone", "weights", "scales", "max_regions"),
+    *("regions_file", "images_json", "regions_min_score"),
+)
+"""Options that ask for other regions than an index has."""
 
 _DESCRIPTION = """\
 Describe the regions of photos and store them in the folder INDEX, where `claid search` finds them.
@@ -60,6 +67,7 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="afterwards read all photos again, fit the index's basis to them and recode them",
     )
+    add_file_options(parser)
     add_detector_options(parser)
     add_descriptor_options(parser)
     # None stands for "not given": an existing index then keeps what it has.
@@ -102,13 +110,14 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
     from claid_ext.search.recipes import Running
 
     new = not has_manifest(args.output)
-    asks_regions = _asked(args, "regions", "backbone", "weights", "scales", "max_regions") or any(
+    asks_regions = _asked(args, *_REGIONS) or any(
         name != "threads" for name in detect_options(args)
     )
     asks_vectors = _asked(args, "descriptor", "descriptor_weights", "pooling", "layer", "octaves")
     if not new:
         _take_from(args, read_manifest(args.output)["recipes"])
     args.regions = args.regions or "detect"
+    check_file_options(args, [args.regions])
     args.backbone = args.backbone or DEFAULT_BACKBONE
     args.descriptor = args.descriptor or DEFAULT_DESCRIPTOR
     source = descriptor = detector = None
@@ -121,6 +130,7 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
             detector if args.regions == "detect" else None,
             args.scales,
             max_regions=MAX_REGIONS if args.max_regions is None else args.max_regions,
+            **file_options(args, args.regions, masks=args.pooling == "mask"),
         )
     if new or asks_vectors:
         descriptor = descriptor_from(args, detector)
@@ -147,11 +157,26 @@ def _take_from(args: argparse.Namespace, recipes: Mapping[str, Any]) -> None:
         _fill(args, "backbone", regions["backbone"], {**own, **regions["options"]})
     elif tokens:
         _fill(args, "backbone", vectors["backbone"], {})
+    if args.regions in {None, "file"} and regions.get("recipe") == "file":
+        _take_file(args, regions)
     if tokens:
         _fill(args, "descriptor", {"name": "tokens"}, {"pooling": vectors["pooling"]})
     elif vectors.get("recipe") == "network":
         own = {"octaves": vectors["octaves"], "pooling": vectors["pooling"]}
         _fill(args, "descriptor", vectors, {**own, "layer": vectors["layers"]})
+
+
+def _take_file(args: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
+    """Let the index's file, and how it is read, be what was not asked for."""
+    from claid_ext.search.recipes import make_source
+
+    args.regions = "file"
+    if args.regions_file is None:
+        make_source(recipe)  # which checks that it has not changed
+        args.regions_file, args.images_json = recipe["file"], recipe["images_json"]
+    for option, name in (("regions_min_score", "min_score"), ("max_regions", "max_regions")):
+        if getattr(args, option) is None:
+            setattr(args, option, recipe[name])
 
 
 def _fill(

@@ -63,6 +63,12 @@ def add_parser(subparsers: Any) -> None:
         help="write the results as one self-contained HTML page",
     )
     parser.add_argument("--json", action="store_true", help="print JSON and nothing else")
+    parser.add_argument(
+        "--likely",
+        action="store_true",
+        help="leave out images that probably do not show the thing; with the default networks, "
+        "stage 2, and an index of 8 images or more",
+    )
     add_stage_options(parser)
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="print to stderr how long each stage took"
@@ -74,6 +80,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0, even if nothing was found."""
     from claid_ext.search import InstanceIndex, Query, report
     from claid_ext.search.finding import StageTimes
+    from claid_ext.search.likely import LEAST_PHOTOS
 
     query = Query(args.query, args.box, all_of=args.all_of)
     with InstanceIndex.open(args.index, device=args.device) as index:
@@ -87,6 +94,13 @@ def run(args: argparse.Namespace) -> int:
             expand=args.expand,
             times=times,
         )[0]
+    if args.likely:
+        if hits and all(hit.likely is None for hit in hits):
+            raise ValueError(
+                f"--likely: {args.index} says of no image whether it is likely: that takes an "
+                f"index of {LEAST_PHOTOS} images or more, made with efficientnet_lite0, and stage 2"
+            )
+        found, hits = bool(hits), [hit for hit in hits if hit.likely]
     if args.verbose:
         for stage, seconds in times.seconds.items():
             print(f"{stage + ':':<9}{seconds * 1000:8.1f} ms", file=sys.stderr)
@@ -104,7 +118,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for rank, hit in enumerate(hits, 1):
         box = " ".join(f"{side:.0f}" for side in hit.box)
-        print(f"{rank:3}  {hit.score:.3f}  [{box}]  {hit.image}")
+        probable = "" if hit.probability is None else f"  {hit.probability:4.0%}"
+        print(f"{rank:3}  {hit.score:.3f}{probable}  [{box}]  {hit.image}")
     if not hits:
-        print(f"nothing found: {args.index} holds no image in scope")
+        nothing = f"nothing found: {args.index} holds no image in scope"
+        print("probably not in these photos" if args.likely and found else nothing)
     return 0

@@ -11,7 +11,7 @@ from claid_ext.evaluation.datasets import (
     load_detection,
     load_search,
 )
-from claid_ext.evaluation.detection import measure_recall, pixel_masks, recall_of_regions
+from claid_ext.evaluation.detection import measure_recall, recall_of_regions
 from claid_ext.evaluation.metrics import (
     average_precision,
     flags,
@@ -46,7 +46,6 @@ __all__ = [
     "mean",
     "mean_iou",
     "measure_recall",
-    "pixel_masks",
     "rank",
     "recall",
     "recall_of_regions",

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import numpy.typing as npt
 
 from claid_ext.evaluation.datasets import DetectionImage, DetectionSet
@@ -16,7 +15,7 @@ from claid_ext.overlap import box_iou, mask_iou
 if TYPE_CHECKING:
     from claid_ext.regions import Regions
 
-__all__ = ["measure_recall", "pixel_masks", "recall_of_regions"]
+__all__ = ["measure_recall", "recall_of_regions"]
 
 BATCH = 8  # images given to the source at once
 
@@ -68,24 +67,6 @@ def recall_of_regions(
     return recall((_overlaps(image, regions, overlap) for image, regions in found), budget)
 
 
-def pixel_masks(regions: Regions) -> npt.NDArray[np.bool_]:
-    """Regions as masks of pixels, bool (R, height, width): a pixel is in if its centre is."""
-    height, width = regions.image_size
-    y, x = np.arange(height) + 0.5, np.arange(width) + 0.5
-    if regions.masks is None or regions.covered is None:
-        x0, y0, x1, y1 = (side[:, None] for side in regions.boxes.T)
-        rows_in, columns_in = (y0 <= y) & (y < y1), (x0 <= x) & (x < x1)
-        boxed: npt.NDArray[np.bool_] = rows_in[:, :, None] & columns_in[:, None, :]
-        return boxed
-    rows, columns = regions.masks.shape[1:]
-    row = np.floor(y * rows / regions.covered[0]).astype(np.int64)
-    column = np.floor(x * columns / regions.covered[1]).astype(np.int64)
-    inside = (row < rows)[:, None] & (column < columns)[None, :]
-    taken = regions.masks[:, np.minimum(row, rows - 1)][:, :, np.minimum(column, columns - 1)]
-    masks: npt.NDArray[np.bool_] = taken & inside
-    return masks
-
-
 def _overlaps(
     image: DetectionImage, regions: Regions, overlap: Overlap
 ) -> tuple[npt.ArrayLike, npt.ArrayLike, npt.ArrayLike]:
@@ -95,7 +76,7 @@ def _overlaps(
             f"the image has {regions.image_size[0]} x {regions.image_size[1]}"
         )
     if overlap == "mask":
-        ious = mask_iou(pixel_masks(regions), image.masks())
+        ious = mask_iou(regions.pixel_masks(), image.masks())
     else:
         ious = box_iou(regions.boxes, image.boxes)
     return ious, image.crowd, image.area_fraction

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -102,6 +102,7 @@ class Measurer:
                 scales,
                 with_dummies=setup.dummies and bool(detector),
                 max_regions=setup.max_regions,
+                **({} if setup.regions_file is None else asdict(setup.regions_file)),
             ),
             pca=setup.pca,
         )

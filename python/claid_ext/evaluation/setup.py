@@ -4,15 +4,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from claid_ext.choices import EXPAND, MAX_REGIONS, REFINE
 from claid_ext.evaluation.datasets import SearchSet
 from claid_ext.evaluation.scoring import Scores
 
-__all__ = ["Measure", "Measurement", "Setup"]
+__all__ = ["Measure", "Measurement", "RegionsFile", "Setup"]
+
+
+@dataclass(frozen=True)
+class RegionsFile:
+    """Regions from a file: arguments of `claid_ext.regions.region_source` for "file"."""
+
+    file: str | os.PathLike[str]
+    images_json: str | os.PathLike[str] | None = None
+    min_score: float | None = None
+    masks: bool = False
+
+    def fingerprint(self) -> str:
+        """Return a digest of what is in the files, and of the options."""
+        digest = hashlib.sha256()
+        for path in [Path(its) for its in (self.file, self.images_json) if its is not None]:
+            for one in sorted(path.glob("*.json")) if path.is_dir() else [path]:
+                digest.update(one.name.encode() + b"\0" + one.read_bytes())
+        return f"{digest.hexdigest()} {self.min_score} {self.masks}"
 
 
 @dataclass(frozen=True)
@@ -26,7 +46,7 @@ class Setup:
     dimensions of the index's whitening, None for none. detect: options of `claid_ext.detect` that
     differ from the backbone's own. dummies: whether dummy regions get a vector too. max_regions:
     how many regions of an image get a vector at most. refine, expand: of the search,
-    where the descriptor is "whitened".
+    where the descriptor is "whitened". regions_file: where regions are "file".
     """
 
     regions: str = "detect"
@@ -46,6 +66,7 @@ class Setup:
     max_regions: int | None = MAX_REGIONS
     refine: int = REFINE
     expand: int = EXPAND
+    regions_file: RegionsFile | None = None
 
     def but(self, **changes: Any) -> Setup:
         """Return a copy with some fields changed."""
@@ -54,11 +75,16 @@ class Setup:
     def folder_name(self, set_name: str) -> str:
         """Name the index folder of a set under this setup: equal setups give equal names."""
         fields = {**asdict(self), "detect": dict(self.detect)}
+        del fields["regions_file"]
+        if self.regions_file is not None:
+            fields["regions_file"] = self.regions_file.fingerprint()
         for name in ("device", "batch_size", "refine", "expand"):  # of computing and searching it
             del fields[name]
         fields["detect"].pop("threads", None)
         if self.regions != "detect":  # rivals have no detector, unless it describes
             fields["detect"], fields["scales"], fields["max_regions"] = {}, None, None
+            if self.regions == "file":  # which may list any number of them
+                fields["max_regions"] = self.max_regions
             if self.descriptor != "tokens":
                 fields["backbone"] = fields["weights"] = None
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]

@@ -273,6 +273,8 @@ def _setup_name(setup: Setup) -> str:
     layers = f" {'+'.join(setup.layer)}" if setup.layer else ""
     reduced = f", {setup.pca}-d" if setup.pca else ""
     detector = f" {setup.backbone}" if setup.regions == "detect" else ""
+    if setup.regions_file is not None:
+        detector = f" {Path(setup.regions_file.file).name}"
     return f"{setup.regions}{detector}, {setup.descriptor}{layers} {setup.pooling}{reduced}"
 
 

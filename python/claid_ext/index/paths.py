@@ -4,19 +4,35 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ImageFilter", "absolute", "file_state", "matching"]
+__all__ = ["ImageFilter", "absolute", "file_state", "image_name", "is_name", "matching"]
 
 ImageFilter = Callable[[str], bool] | str | Iterable[str | os.PathLike[str]]
 
 
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def is_name(image: str) -> bool:
+    """Whether an index knows an image by a name such as data://cifar10/17, not as a file."""
+    return _NAME.match(image) is not None
+
+
+def image_name(name: str) -> str:
+    """Return the name by which an index knows an image that is no file."""
+    return name if is_name(name) else f"data://{name.lstrip('/')}"
+
+
 def absolute(image: str | os.PathLike[str]) -> str:
-    """Return the name by which an index knows an image."""
+    """Return the name by which an index knows an image file, or one that has such a name."""
+    if is_name(os.fspath(image)):
+        return os.fspath(image)
     return os.path.abspath(os.fspath(image))  # noqa: PTH100 (links are kept as they are)
 
 

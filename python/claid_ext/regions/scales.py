@@ -15,7 +15,7 @@ from claid_ext.regions.value import Regions
 if TYPE_CHECKING:
     from claid_ext.detector import Detection
 
-__all__ = ["SAME_REGION", "join_scales"]
+__all__ = ["SAME_REGION", "join_scales", "of_detection"]
 
 SAME_REGION = 0.8  # regions of two scales whose boxes have this IoU are one
 
@@ -45,7 +45,7 @@ def join_scales(
     Regions, with masks on the grid of the largest scale; `tokens` are those of scale 1, at which
     the tokens of a query are made too.
     """
-    parts = [_of_detection(one, with_dummies) for one in found]
+    parts = [of_detection(one, with_dummies) for one in found]
     joined = parts[-1]
     for part in parts[-2::-1]:
         joined = _add_unlike(joined, part)
@@ -55,7 +55,8 @@ def join_scales(
     return replace(joined, tokens=next(at_one, None))
 
 
-def _of_detection(found: Detection, with_dummies: bool) -> Regions:
+def of_detection(found: Detection, with_dummies: bool) -> Regions:
+    """Make regions of a detection: those that are kept, or all, in the order of its tree."""
     tree = found.tree
     kept = np.arange(len(tree)) if with_dummies else found.kept
     height, width = tree.grid

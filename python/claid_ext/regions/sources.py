@@ -11,11 +11,14 @@ import numpy as np
 from claid_ext.choices import MAX_REGIONS, REGION_SOURCES
 from claid_ext.errors import UnreadableImageError
 from claid_ext.images import as_image, read_photo
+from claid_ext.regions.from_file import FileRegions
 from claid_ext.regions.scales import join_scales
-from claid_ext.regions.thinning import thin
+from claid_ext.regions.thinning import checked_most, thin
 from claid_ext.regions.value import Regions
 
 if TYPE_CHECKING:
+    import os
+
     from claid_ext.detector import Detection, Detector, DetectorError
 
 __all__ = ["REGION_SOURCES", "BoxRegions", "DetectedRegions", "RegionSource", "region_source"]
@@ -85,7 +88,7 @@ class DetectedRegions:
         """Check the scales; see `region_source`."""
         if scales is None:
             scales = [detector.scale]
-        self.max_regions = _checked_most(max_regions)
+        self.max_regions = checked_most(max_regions)
         self.detector = detector
         self.scales = tuple(sorted({float(scale) for scale in scales}))
         self.with_dummies = with_dummies
@@ -172,7 +175,7 @@ class BoxRegions:
     def __init__(self, name: str, max_regions: int | None = MAX_REGIONS) -> None:
         """Choose one of them by its name."""
         self.name = name
-        self.max_regions = _checked_most(max_regions)
+        self.max_regions = checked_most(max_regions)
         self._boxes = _BOXES[name]
 
     def __call__(self, images: Sequence[Any]) -> list[Regions]:
@@ -189,12 +192,6 @@ class BoxRegions:
         return {"recipe": "boxes", "version": 1, **self.manifest()}
 
 
-def _checked_most(max_regions: int | None) -> int | None:
-    if max_regions is not None and max_regions < 1:
-        raise ValueError(f"max_regions must be at least 1 or None, got {max_regions}")
-    return max_regions
-
-
 def _thinned(regions: Regions, most: int | None) -> Regions:
     if most is None or len(regions) <= most:
         return regions
@@ -208,12 +205,16 @@ def region_source(
     *,
     with_dummies: bool = False,
     max_regions: int | None = MAX_REGIONS,
+    file: str | os.PathLike[str] | None = None,
+    images_json: str | os.PathLike[str] | None = None,
+    min_score: float | None = None,
+    masks: bool = False,
 ) -> RegionSource:
     """Return what finds regions.
 
     Parameters
     ----------
-    name : "detect", "grid", "full" or "rmac".
+    name : "detect", "grid", "full", "rmac", or "file": regions that another detector found.
     detector : for "detect".
     scales : of the image at which the detector looks, for "detect"; None for the detector's own.
         The regions of several are joined: one whose box has an IoU of 0.8 with a box of a larger
@@ -221,12 +222,28 @@ def region_source(
     with_dummies : whether the detector's dummies are regions too (paper, Table VI).
     max_regions : how many regions per image there are at most; the most overlapping ones are
         dropped first (`claid_ext.regions.thinning`); None for all.
+    file : for "file": COCO results, a COCO data set, or a folder of one JSON file per photo.
+    images_json : for "file": the COCO JSON whose `images` say which photo an image_id is; None
+        where `file` itself says it.
+    min_score : for "file": regions of a lower score are left out; None for none.
+    masks : for "file": whether its segmentations are read too, as the pooling "mask" and IoU of
+        masks need.
 
     Raises
     ------
-    ValueError : an unknown name; "detect" without a detector; no scales, or some out of range; a
-        detector, scales or dummies with another name than "detect".
+    FileNotFoundError : no such file.
+    ValueError : an unknown name; "detect" without a detector, "file" without a file; no scales, or
+        some out of range; what is for one of them with another name; a file that is no COCO JSON.
     """
+    if (name == "file") != (file is not None):
+        raise ValueError(
+            f'regions="file" needs a file, and only it takes one: got regions={name!r}, '
+            f"file={file!r}"
+        )
+    if name != "file" and (images_json is not None or min_score is not None or masks):
+        raise ValueError(
+            f'images_json, min_score and masks are for regions="file", got regions={name!r}'
+        )
     if name not in REGION_SOURCES:
         raise ValueError(f"regions must be one of {', '.join(REGION_SOURCES)}, got {name!r}")
     if (name == "detect") != (detector is not None):
@@ -240,6 +257,10 @@ def region_source(
         raise ValueError(
             f'scales and with_dummies are for regions="detect", got regions={name!r}, '
             f"scales={scales!r}, with_dummies={with_dummies!r}"
+        )
+    if file is not None:
+        return FileRegions(
+            file, images_json, min_score=min_score, masks=masks, max_regions=max_regions
         )
     return BoxRegions(name, max_regions)
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from claid_ext.overlap import box_iou
 
-__all__ = ["thin"]
+__all__ = ["checked_most", "thin"]
 
 ROUNDING = 1e-9  # by how much two sums of the same overlaps may differ
 
@@ -46,3 +46,13 @@ def thin(boxes: ArrayLike, most: int) -> NDArray[np.int64]:
         others -= overlap[gone]
         pairs[gone, :] = pairs[:, gone] = -1.0
     return np.flatnonzero(left)
+
+
+def checked_most(max_regions: int | None) -> int | None:
+    """Return how many regions there may be at most, None for any number.
+
+    Raises ValueError below 1.
+    """
+    if max_regions is not None and max_regions < 1:
+        raise ValueError(f"max_regions must be at least 1 or None, got {max_regions}")
+    return max_regions

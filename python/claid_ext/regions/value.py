@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Regions"]
+__all__ = ["Regions", "detections"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,3 +92,60 @@ class Regions:
     def without_pixels(self) -> Regions:
         """Return the same without masks and tokens: what an index keeps."""
         return replace(self, masks=None, covered=None, tokens=None)
+
+    def pixel_masks(self) -> NDArray[np.bool_]:
+        """Return masks of pixels, bool (R, height, width): a pixel is inside if its centre is.
+
+        Regions that are only boxes are filled.
+        """
+        height, width = self.image_size
+        y, x = np.arange(height) + 0.5, np.arange(width) + 0.5
+        if self.masks is None or self.covered is None:
+            x0, y0, x1, y1 = (side[:, None] for side in self.boxes.T)
+            rows_in, columns_in = (y0 <= y) & (y < y1), (x0 <= x) & (x < x1)
+            boxed: NDArray[np.bool_] = rows_in[:, :, None] & columns_in[:, None, :]
+            return boxed
+        rows, columns = self.masks.shape[1:]
+        row = np.floor(y * rows / self.covered[0]).astype(np.int64)
+        column = np.floor(x * columns / self.covered[1]).astype(np.int64)
+        inside = (row < rows)[:, None] & (column < columns)[None, :]
+        taken = self.masks[:, np.minimum(row, rows - 1)][:, :, np.minimum(column, columns - 1)]
+        masks: NDArray[np.bool_] = taken & inside
+        return masks
+
+    def to_supervision(self) -> Any:
+        """Return them as `supervision.Detections`, whose package must be installed.
+
+        `xyxy` (R, 4) float32; `mask` bool (R, height, width), None where there are only boxes;
+        `class_id` all 0, since regions have no class; no `confidence`; and in `data` the arrays
+        (R,) "level", "size", "connectivity" and "dominance".
+        """
+        return detections(
+            self.boxes,
+            mask=None if self.masks is None else self.pixel_masks(),
+            data={
+                name: getattr(self, name).copy()
+                for name in ("level", "size", "connectivity", "dominance")
+            },
+        )
+
+
+def detections(
+    boxes: NDArray[np.float32],
+    *,
+    mask: NDArray[np.bool_] | None = None,
+    confidence: NDArray[np.float32] | None = None,
+    data: Any,
+) -> Any:
+    """Return `supervision.Detections` of boxes (n, 4), all of class 0; `data` is (n,) by name."""
+    try:
+        import supervision
+    except ImportError as error:
+        raise ImportError("this needs supervision: pip install supervision") from error
+    return supervision.Detections(
+        xyxy=boxes.astype(np.float32),
+        mask=mask,
+        confidence=confidence,
+        class_id=np.zeros(len(boxes), int),
+        data=data,
+    )

@@ -31,6 +31,7 @@ from claid_ext.index.ranking import Best, Scope, VectorQuery, rank_images
 from claid_ext.index.store import Store, StoreView
 from claid_ext.overlap import box_area, box_iou
 from claid_ext.record import CellMap as StoredMap
+from claid_ext.search.likely import Calibration, calibration_of
 from claid_ext.search.query import Hit
 from claid_ext.vectors import unit
 
@@ -115,6 +116,7 @@ def find(
     BasisChangedError : the basis has been refitted since the query was prepared.
     """
     times = StageTimes() if times is None else times
+    calibration = None if basis is None else calibration_of(basis.network)
     made_for = None if basis is None else basis.fingerprint
     with store.reading() as view:
         # Another process that has refitted the basis has also recoded the records.
@@ -125,8 +127,10 @@ def find(
         names = dict(zip(table.ids.tolist(), table.paths, strict=True))
         found = []
         for query in queries:
-            finder = _Finder(query, view, scope, options, basis, times)
-            found.append([_hit(one, names[one.best.image], query) for one in finder.ranked()])
+            finder = _Finder(query, view, scope, options, basis, calibration, times)
+            found.append(
+                [_hit(one, names[one.best.image], query, calibration) for one in finder.ranked()]
+            )
     return found
 
 
@@ -139,7 +143,8 @@ class _Placed(NamedTuple):
     """An image with its place in a query's ranking, and the box of each of the query's B boxes.
 
     `best` is what stage 1 says, `score` the final score, `scores` (B,) those of each box, `boxes`
-    float32 (B, 4), `regions` (B,) the stored region that each came near.
+    float32 (B, 4), `regions` (B,) the stored region that each came near, `probabilities` (B,) that
+    it shows the thing, equal ones unless all boxes are wanted, or None.
     """
 
     best: Best
@@ -147,6 +152,7 @@ class _Placed(NamedTuple):
     scores: NDArray[np.float64]
     boxes: NDArray[np.float32]
     regions: NDArray[np.int64]
+    probabilities: NDArray[np.float64] | None = None
 
 
 class _Finder:
@@ -159,10 +165,12 @@ class _Finder:
         scope: Scope,
         options: FindOptions,
         basis: Basis | None,
+        calibration: Calibration | None,
         times: StageTimes,
     ) -> None:
         self._query, self._view, self._scope = query, view, scope
         self._options, self._times = options, times
+        self._calibration = calibration
         self._codebooks = None if basis is None else (basis[0].centroids, basis[-1].centroids)
         self._found: dict[int, list[FoundBox]] = {}  # by image, of each box
         self._refine = options.refine if query.templates else 0
@@ -186,6 +194,7 @@ class _Finder:
                 self._place(best, self._found.get(best.image, ()))
                 for best in ranking[: self._refine]
             ]
+        top = self._with_probabilities(top)
         top.sort(key=lambda one: (-one.score, one.best.image))
         # Nor are those refined that only were so before the expansion: k changes no score.
         rest = [self._place(best, ()) for best in ranking[self._refine :]]
@@ -224,6 +233,20 @@ class _Finder:
         combined = scores.sum() if self._query.all_of else scores.max()
         return _Placed(best, float(combined), scores, boxes, numbers)
 
+    def _with_probabilities(self, top: list[_Placed]) -> list[_Placed]:
+        """Say of each photo that got stage 2, in the order of stage 1, how probable it is."""
+        refined = [number for number, one in enumerate(top) if one.best.image in self._found]
+        if self._calibration is None or not refined:
+            return top
+        scores = np.array([top[number].scores for number in refined])
+        cores = (scores - np.array([top[n].best.scores for n in refined])) / CORE_WEIGHT
+        searched = int(self._scope.images.sum())
+        judged = self._calibration.judge(scores, cores, searched, all_of=self._query.all_of)
+        if judged is not None:
+            for number, its in zip(refined, judged, strict=True):
+                top[number] = top[number]._replace(probabilities=its)
+        return top
+
     def _expanded(self, best: Sequence[_Placed]) -> NDArray[np.float32]:
         """Add to each box's vector those of the regions that were found, (B, D)."""
         vectors = self._query.vectors.astype(np.float64)
@@ -247,23 +270,35 @@ def _photo_map(best: Best, maps: Sequence[StoredMap], min_size: float) -> PhotoM
     return PhotoMap(first, last, (float(width), float(height)), kept)
 
 
-def _hit(placed: _Placed, path: str, query: Prepared) -> Hit:
+def _hit(placed: _Placed, path: str, query: Prepared, calibration: Calibration | None) -> Hit:
     regions = placed.best.record.regions
+    probabilities = placed.probabilities
     parts = tuple(
-        Hit(
-            path,
-            tuple(box.tolist()),
-            float(score),
-            int(regions.level[region]),
-            region=tuple(regions.boxes[region].tolist()),
-            similarity=float(similarity),
+        _judged(
+            Hit(
+                path,
+                tuple(placed.boxes[i].tolist()),
+                float(placed.scores[i]),
+                int(regions.level[region]),
+                region=tuple(regions.boxes[region].tolist()),
+                similarity=float(placed.best.scores[i]),
+            ),
+            None if probabilities is None else float(probabilities[i]),
+            calibration,
         )
-        for box, score, region, similarity in zip(
-            placed.boxes, placed.scores, placed.regions.tolist(), placed.best.scores, strict=True
-        )
+        for i, region in enumerate(placed.regions.tolist())
     )
     top = max(parts, key=lambda part: part.score)
-    similarity = placed.best.score if query.all_of else top.similarity
-    return replace(
-        top, score=placed.score, similarity=similarity, parts=parts if query.all_of else ()
-    )
+    if not query.all_of:
+        return replace(top, score=placed.score)
+    together = replace(top, score=placed.score, similarity=placed.best.score, parts=parts)
+    # Of different things: all of them are there, taken as independent of each other.
+    all_there = None if probabilities is None else float(probabilities.prod())
+    return _judged(together, all_there, calibration)
+
+
+def _judged(hit: Hit, probability: float | None, calibration: Calibration | None) -> Hit:
+    """Add whether a hit is likely."""
+    if probability is None or calibration is None:
+        return hit
+    return replace(hit, probability=probability, likely=probability >= calibration.threshold)

@@ -20,9 +20,9 @@ import numpy as np
 from claid_ext.describing import RegionDescriber, map_descriptor, record_of
 from claid_ext.descriptors.basis import Basis, default_dims
 from claid_ext.descriptors.shipped import shipped_basis
-from claid_ext.errors import ClaidError
+from claid_ext.errors import ClaidError, UnreadableImageError
 from claid_ext.images import read_photo
-from claid_ext.index.paths import file_state
+from claid_ext.index.paths import file_state, is_name
 from claid_ext.index.store import FileState, Store
 from claid_ext.progress import progress as show_progress
 from claid_ext.record import ImageRecord
@@ -271,6 +271,10 @@ def _described(
     UnreadableImageError : a photo can no longer be read.
     ValueError : one has changed since it was stored: its regions are not those of the new state.
     """
+    if names := [path for path in paths.values() if is_name(path)]:
+        raise UnreadableImageError(
+            f"{names[0]} was added by a name, not as a file, and so cannot be read again"
+        )
     for some in _batches(list(paths)):
         photos = [read_photo(paths[i]) for i in some]
         for i in some:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,14 @@ from claid_ext.index.store import Entry, Store
 from claid_ext.record import ImageRecord, check_vectors
 from claid_ext.regions import Regions
 from claid_ext.search import fitting
-from claid_ext.search.adding import AddReport, describe_files, new_files
+from claid_ext.search.adding import (
+    AddReport,
+    ReadImage,
+    describe_images,
+    new_files,
+    read_files,
+    read_named,
+)
 from claid_ext.search.recipes import Networks
 from claid_ext.vectors import encode_vectors
 
@@ -50,20 +58,42 @@ class Writer:
             first, rest = self._before_basis(new)
             for some in (first, rest):
                 if some:  # networks take seconds to load: re-running with nothing new does not
-                    batches = describe_files(
-                        self._networks.describer(self.frozen.basis),
-                        some,
-                        report,
-                        workers=workers,
-                        batch_size=batch_size,
-                        progress=progress,
-                    )
-                    for entries in batches:
-                        self._store.upsert(entries)
+                    read = read_files(some, workers, progress=progress)
+                    self._store_all(read, report, batch_size)
                 if some or self._interrupted():
                     self._settle_basis()
             self._store.settle()
         return report
+
+    def add_named(
+        self,
+        images: Iterable[tuple[str, Any]],
+        *,
+        workers: int,
+        batch_size: int,
+        progress: bool,
+    ) -> AddReport:
+        """Add images that are no files by their names; how many there are need not be known."""
+        report = AddReport()
+        with self._store.writing():
+            known = self._store.file_states()
+            read = read_named(images, known, report, workers, progress=progress)
+            new = next(read, None)
+            if new is not None:
+                read = chain([new], read)
+                if count := self._before_basis_count(None):
+                    self._store_all(islice(read, count), report, batch_size)
+                    self._settle_basis()
+                self._store_all(read, report, batch_size)
+            if new is not None or self._interrupted():
+                self._settle_basis()
+            self._store.settle()
+        return report
+
+    def _store_all(self, read: Iterable[ReadImage], report: AddReport, batch_size: int) -> None:
+        describer = self._networks.describer(self.frozen.basis)
+        for entries in describe_images(describer, read, report, batch_size=batch_size):
+            self._store.upsert(entries)
 
     def add_described(
         self, images: Iterable[tuple[str | os.PathLike[str], Regions, NDArray[np.floating[Any]]]]
@@ -97,22 +127,26 @@ class Writer:
         return photos
 
     def _before_basis(self, new: list[str]) -> tuple[list[str], list[str]]:
-        """Choose the files whose records are to hold whole cells, on which a basis is then fitted.
+        """Choose the files whose records are to hold whole cells, to fit a basis on them."""
+        sample = fitting.spread(new, self._before_basis_count(len(new)))
+        chosen = set(sample)
+        return sample, [path for path in new if path not in chosen]
 
-        None if the index has its own basis, keeps no maps, or stays too small for one. The older
-        records of a small index are made to hold whole cells too.
+    def _before_basis_count(self, new: int | None) -> int:
+        """Return how many of `new` images are to hold whole cells; None for any number of them.
+
+        None of them if the index has its own basis, keeps no maps, or stays too small for one. The
+        older records of a small index are made to hold whole cells too.
         """
         held = self._held()
-        small = held + len(new) < fitting.LEAST_PHOTOS
-        if small or not new or self.frozen.photos or not self._keeps_maps():
-            return [], new
+        small = new is not None and held + new < fitting.LEAST_PHOTOS
+        if small or new == 0 or self.frozen.photos or not self._keeps_maps():
+            return 0
         if self.frozen.basis is not None and not fitting.to_raw(
             self._store, self._networks.describer(None)
         ):
-            return [], new
-        sample = fitting.spread(new, max(0, fitting.BASIS_PHOTOS - held))
-        chosen = set(sample)
-        return sample, [path for path in new if path not in chosen]
+            return 0
+        return max(0, fitting.BASIS_PHOTOS - held)
 
     def _settle_basis(self) -> None:
         """Code records that hold whole cells: with a basis of their own, if there are enough."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -171,20 +172,23 @@ class InstanceIndex(Searcher):
 
     def add(
         self,
-        images: Sequence[str | os.PathLike[str]],
+        images: Iterable[str | os.PathLike[str] | tuple[str, Any]],
         *,
         workers: int = 2,
         batch_size: int = 8,
         progress: bool = False,
     ) -> AddReport:
-        """Add image files; those that are there, and have not changed since, are passed over.
+        """Add images; those that are there, and have not changed since, are passed over.
 
         Each image is added wholly or not at all, also when the process is killed; calling again
         with the same images goes on where it stopped. A changed file takes its older state's place.
 
         Parameters
         ----------
-        images : paths of image files.
+        images : paths of image files; or (name, image) pairs, such as `claid_ext.named_images`
+            gives, of which only few are in memory at once. A name that is not like scheme://...
+            gets data:// in front. Such an image cannot be read again: it is found as all are, but
+            an index with any is not refitted.
         workers : threads that read images ahead.
         batch_size : images detected, described and committed together.
         progress : whether to show a bar on stderr, where that is a terminal.
@@ -196,12 +200,16 @@ class InstanceIndex(Searcher):
         """
         if workers < 1 or batch_size < 1:
             raise ValueError(f"workers and batch_size must be at least 1: {workers}, {batch_size}")
-        return self._writer.add(
-            [absolute(image) for image in images],
-            workers=workers,
-            batch_size=batch_size,
-            progress=progress,
-        )
+        options: dict[str, Any] = {
+            "workers": workers,
+            "batch_size": batch_size,
+            "progress": progress,
+        }
+        coming: Iterator[Any] = iter(images)
+        first = list(islice(coming, 1))
+        if first and isinstance(first[0], tuple):
+            return self._writer.add_named(chain(first, coming), **options)
+        return self._writer.add([absolute(image) for image in chain(first, coming)], **options)
 
     def refit(self, *, progress: bool = False) -> int:
         """Fit the basis to the photos as they are now, and code all of them by it.

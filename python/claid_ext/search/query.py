@@ -49,6 +49,11 @@ class Hit:
     region : the stored region that overlaps the box most, as `box`.
     similarity : of stage 1 alone: the cosine of the query and the image's best region, -1 to 1; the
         sum over the boxes where all of several are wanted.
+    probability : that the image shows the thing, 0 to 1; the product over the boxes where all of
+        several are wanted. None where that is not calibrated: with other networks than
+        efficientnet_lite0, for images that stage 2 did not look at, and if it looked at fewer than
+        8 (`claid_ext.search.likely`).
+    likely : whether it probably does: its probability is high enough; None as there.
     """
 
     image: str
@@ -58,6 +63,8 @@ class Hit:
     parts: tuple[Hit, ...] = ()
     region: Box | None = None
     similarity: float | None = None
+    probability: float | None = None
+    likely: bool | None = None
 
 
 def as_query(query: Any) -> Query:

@@ -160,6 +160,19 @@ def _boxes(recipe: Recipe, _: Running) -> RegionSource:
     return BoxRegions(recipe["name"], recipe["max_regions"])
 
 
+def _file(recipe: Recipe, _: Running) -> RegionSource:
+    from claid_ext.regions import FileRegions
+
+    return FileRegions(
+        recipe["file"],
+        recipe["images_json"],
+        min_score=recipe["min_score"],
+        masks=recipe["masks"],
+        max_regions=recipe["max_regions"],
+        sha256=recipe["sha256"],
+    )
+
+
 def _network(recipe: Recipe, running: Running) -> Descriptor:
     from claid_ext.descriptors import RegionDescriptor
 
@@ -182,5 +195,5 @@ def _tokens(recipe: Recipe, running: Running) -> Descriptor:
     return RegionDescriptor(loaded, pooling=recipe["pooling"])
 
 
-_SOURCES = {("detect", 1): _detected, ("boxes", 1): _boxes}
+_SOURCES = {("detect", 1): _detected, ("boxes", 1): _boxes, ("file", 1): _file}
 _DESCRIPTORS = {("network", 1): _network, ("tokens", 1): _tokens}

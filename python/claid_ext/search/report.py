@@ -22,6 +22,7 @@ TILE = 240  # pixels a side
 CAPTION = 34  # pixels below a tile
 GAP = 10  # pixels around tiles
 COLUMNS = 5
+NOT_HERE = "Probably not in these photos"
 _QUERY_COLOUR, _HIT_COLOUR = "#e8590c", "#2b8a3e"
 
 
@@ -59,14 +60,16 @@ def html_report(query: Query, hits: Sequence[Hit]) -> str:
             f'<figure><img alt="" src="data:image/jpeg;base64,{data}">'
             f"<figcaption>{caption}</figcaption></figure>"
         )
+    notice = f"<p>{NOT_HERE}</p>" if _none_likely(hits) else ""
     style = (
         "body{font:14px sans-serif}main{display:flex;flex-wrap:wrap;gap:12px}"
         f"figure{{margin:0;width:{TILE}px}}figcaption{{overflow-wrap:anywhere}}"
     )
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>claid search</title>'
-        f"<style>{style}</style></head><body><main>\n" + "\n".join(figures) + "\n</main></body>"
-        "</html>\n"
+        f"<style>{style}</style></head><body>{notice}<main>\n"
+        + "\n".join(figures)
+        + "\n</main></body></html>\n"
     )
 
 
@@ -83,8 +86,21 @@ def _tiles(query: Query, hits: Sequence[Hit]) -> list[tuple[Image.Image, tuple[s
             tile = _tile(as_image(hit.image), found, _HIT_COLOUR)
         except UnreadableImageError:
             tile = Image.new("RGB", (TILE, TILE), "#cccccc")
-        tiles.append((tile, (f"{rank}: {hit.score:.3f}", Path(hit.image).name)))
+        tiles.append((tile, (f"{rank}: {hit.score:.3f}{_likely(hit)}", Path(hit.image).name)))
     return tiles
+
+
+def _likely(hit: Hit) -> str:
+    """Say how probable it is that a hit shows the thing, where that is known."""
+    if hit.probability is None:
+        return ""
+    return f", {hit.probability:.0%} {'likely' if hit.likely else '(unlikely)'}"
+
+
+def _none_likely(hits: Sequence[Hit]) -> bool:
+    """Whether no hit is likely of those of which that is known, or there is no hit at all."""
+    known = [hit.likely for hit in hits if hit.likely is not None]
+    return not any(known) and (bool(known) or not hits)
 
 
 def _tile(picture: Image.Image, boxes: Sequence[Any], colour: str) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -186,6 +186,19 @@ class Searcher:
             for its, all_of in queries
         ]
         return self._find(prepared, FindOptions(k, min_size, images, 0, 0))
+
+    def to_supervision(self, hits: Iterable[Hit]) -> dict[str, Any]:
+        """Return the hits of a query as `supervision.Detections` by image, best image first.
+
+        `supervision` must be installed. With the images' paths as `images`, this is what its
+        `DetectionDataset` takes as `annotations`. An image has one box, or, where all of several
+        are wanted, one per part. `confidence` is the score, which may be up to 2 per box;
+        `class_id` is 0, or the number of the part. `data` has "similarity", "level",
+        "probability" and "likely"; where that is not known NaN and False.
+        """
+        from claid_ext.search.exporting import to_supervision
+
+        return to_supervision(hits)
 
     def _find(
         self, queries: Sequence[Prepared], options: FindOptions, times: StageTimes | None = None

@@ -15,7 +15,7 @@ from claid_ext.serve.models import (
     RegionOut,
     RegionsOut,
 )
-from claid_ext.serve.reader import Catalogue, Reader, Scope
+from claid_ext.serve.reader import Catalogue, Reader, Scope, file_name, folder_of
 
 __all__ = [
     "index_state",
@@ -79,7 +79,7 @@ def photo_details(catalogue: Catalogue, photo: int, size: tuple[int, int]) -> Ph
 
 def _photo(catalogue: Catalogue, photo: int) -> PhotoOut:
     path = catalogue.path(photo)
-    return PhotoOut(id=photo, name=Path(path).name, folder=str(Path(path).parent))
+    return PhotoOut(id=photo, name=file_name(path), folder=folder_of(path))
 
 
 def regions_out(regions: Regions) -> RegionsOut:

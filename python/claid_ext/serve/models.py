@@ -153,6 +153,10 @@ class HitOut(BaseModel):
     score: float = Field(description="what hits are ranked by, best first")
     similarity: float | None = Field(description="of stage 1 alone: a cosine")
     level: int = Field(description="of the stored region near the box")
+    probability: float | None = Field(
+        description="that the photo shows the thing; null where that is not calibrated"
+    )
+    likely: bool | None = Field(description="whether it probably does; null as there")
     parts: list[PartOut] = Field(description="where all of several boxes are wanted: each of them")
 
 

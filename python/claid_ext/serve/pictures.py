@@ -14,9 +14,9 @@ from PIL import Image
 
 from claid_ext.errors import UnreadableImageError
 from claid_ext.images import Photo, read_photo
-from claid_ext.index.paths import file_state
+from claid_ext.index.paths import file_state, is_name
 from claid_ext.serve.errors import ForbiddenError, GoneError
-from claid_ext.serve.reader import Catalogue
+from claid_ext.serve.reader import Catalogue, folder_of
 
 __all__ = ["LARGEST_SIDE", "THUMBNAIL_SIDE", "PhotoFiles", "Picture", "PictureCache", "as_jpeg"]
 
@@ -87,13 +87,16 @@ class PhotoFiles:
         Raises
         ------
         NotFoundError : there is no such id.
+        GoneError : it was indexed by a name, not from a file.
         ForbiddenError : a symbolic link out of its folder, and of the folder common to all photos.
         """
         path = catalogue.path(photo)
+        if is_name(path):
+            raise GoneError(f"photo {photo}, {path}, was not indexed from a file")
         real = os.path.realpath(path)
         if self._follow:
             return real
-        own = self._real_folder(str(Path(path).parent))
+        own = self._real_folder(folder_of(path))
         common = catalogue.common
         inside = [own]
         if len(Path(common).parts) > 1:  # the root of the file system is no bound

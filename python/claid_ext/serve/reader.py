@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +17,17 @@ from claid_ext.regions import Regions
 from claid_ext.search.searcher import Searcher
 from claid_ext.serve.errors import NotFoundError
 
-__all__ = ["Catalogue", "Reader", "Scope"]
+__all__ = ["Catalogue", "Reader", "Scope", "file_name", "folder_of"]
+
+
+def folder_of(image: str) -> str:
+    """Return the folder of an image by its path, or by its name such as data://cifar10/17."""
+    return image.rpartition(os.sep)[0]
+
+
+def file_name(image: str) -> str:
+    """Return what is behind the folder."""
+    return image.rpartition(os.sep)[2]
 
 
 class Scope(NamedTuple):
@@ -51,7 +60,7 @@ class Catalogue:
     @cached_property
     def folders(self) -> dict[str, int]:
         """How many photos are in each folder itself, by its path."""
-        return dict(sorted(Counter(str(Path(path).parent) for path in self.table.paths).items()))
+        return dict(sorted(Counter(map(folder_of, self.table.paths)).items()))
 
     @cached_property
     def common(self) -> str:
@@ -77,7 +86,7 @@ class Catalogue:
             tests.append(lambda path: path.startswith(inside))
         if scope.name:
             part = scope.name.casefold()
-            tests.append(lambda path: part in Path(path).name.casefold())
+            tests.append(lambda path: part in file_name(path).casefold())
         if scope.without is not None:
             own = self.path(scope.without)
             tests.append(lambda path: path != own)

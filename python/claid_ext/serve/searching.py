@@ -141,5 +141,7 @@ def _shown(hit: Hit, photo: int, size: tuple[int, int], catalogue: Catalogue) ->
         score=hit.score,
         similarity=hit.similarity,
         level=hit.level,
+        probability=hit.probability,
+        likely=hit.likely,
         parts=[PartOut(box=part.box, score=part.score) for part in hit.parts],
     )

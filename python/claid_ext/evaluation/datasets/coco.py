@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from claid_ext.evaluation.datasets.files import get, read_json
 from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet
+from claid_ext.files import get, read_json
 from claid_ext.overlap import check_boxes
 
 __all__ = ["load_coco"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-import json
 import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["find_one", "get", "read_ground_truth", "read_json", "stem_table"]
+from claid_ext.files import get, read_json
+
+__all__ = ["find_one", "read_ground_truth", "stem_table"]
 
 
 def find_one(root: Path, names: list[str], what: str) -> Path:
@@ -21,24 +22,6 @@ def find_one(root: Path, names: list[str], what: str) -> Path:
         if (root / name).exists():
             return root / name
     raise FileNotFoundError(f"{root}: no {what} there: looked for {', '.join(names)}")
-
-
-def read_json(path: Path) -> Any:
-    """The contents of a JSON file. ValueError names the file if it is not JSON."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: not a JSON file: {error}") from None
-
-
-def get(record: Any, key: str, path: Path, where: str = "") -> Any:
-    """`record[key]`, or a ValueError that says which key of which file is missing."""
-    if not isinstance(record, dict) or key not in record:
-        place = f" in {where}" if where else ""
-        raise ValueError(f"{path}: wrong layout: wanted the key '{key}'{place}")
-    return record[key]
 
 
 def read_ground_truth(path: Path) -> dict[str, Any]:

@@ -24,8 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from claid_ext.evaluation.datasets.files import find_one, get, read_json
+from claid_ext.evaluation.datasets.files import find_one
 from claid_ext.evaluation.datasets.sets import DetectionImage, DetectionSet, SearchQuery, SearchSet
+from claid_ext.files import get, read_json
 from claid_ext.overlap import check_boxes
 
 __all__ = ["load_annotations", "load_folder"]

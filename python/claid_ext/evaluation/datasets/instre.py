@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from claid_ext.evaluation.datasets.files import find_one, get, read_ground_truth
+from claid_ext.evaluation.datasets.files import find_one, read_ground_truth
 from claid_ext.evaluation.datasets.sets import SearchQuery, SearchSet
+from claid_ext.files import get
 from claid_ext.overlap import check_boxes
 
 __all__ = ["load_instre", "read_instre_boxes"]

@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from claid_ext.evaluation.datasets.files import find_one, get, read_ground_truth, stem_table
+from claid_ext.evaluation.datasets.files import find_one, read_ground_truth, stem_table
 from claid_ext.evaluation.datasets.sets import SearchQuery, SearchSet
 from claid_ext.evaluation.metrics import Protocol, revisited_truth
+from claid_ext.files import get
 from claid_ext.overlap import check_boxes
 
 __all__ = ["load_oxford_paris", "load_revisited"]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from claid_ext.evaluation.datasets.masks import decode_segmentation
+from claid_ext._coco import decode_segmentation
 from claid_ext.overlap import box_area, box_iou, check_boxes
 
 __all__ = ["DetectionImage", "DetectionSet", "SearchQuery", "SearchSet"]

@@ -206,6 +206,8 @@ function showHits() {
   find("score-value").textContent = shownScore(Number(slider.value));
   const shown = state.min === null ? hits : hits.filter((hit) => hit.score >= state.min);
   results.show(shown);
+  const known = hits.filter((hit) => hit.likely !== null);
+  find("absent").hidden = known.length === 0 || known.some((hit) => hit.likely);
   const all = shown.length === hits.length;
   find("summary").textContent = hits.length
     ? `${all ? count(hits.length, "photo") : `${shown.length} of ${count(hits.length, "photo")}`}, best first, in ${took.toFixed(1)} s`

@@ -5,6 +5,7 @@ import { find, make, picture, place } from "./dom.js";
 
 const THIS_SURE = 2; // digits of a score
 export const shownScore = (score) => score.toFixed(THIS_SURE);
+const certainty = (hit) => (hit.probability === null ? "" : `${Math.round(100 * hit.probability)} % likely`);
 
 function marked(frame, hit) {
   const boxes = hit.parts.length ? hit.parts.map((part) => part.box) : [hit.box];
@@ -58,7 +59,7 @@ export class Results {
       "button",
       {
         type: "button", class: "open", onclick: () => this.open(number),
-        "aria-label": `${number + 1}: ${name}, score ${shownScore(hit.score)}. Show it large`,
+        "aria-label": `${number + 1}: ${name}, score ${shownScore(hit.score)}${hit.likely === false ? ", unlikely" : ""}. Show it large`,
       },
       frame, gone,
     );
@@ -69,6 +70,7 @@ export class Results {
         "p", { class: "facts" },
         make("span", { class: "rank", "aria-hidden": "true" }, `${number + 1}`),
         make("span", { class: "score", title: "score" }, shownScore(hit.score)),
+        ...(hit.likely === false ? [make("span", { class: "unlikely", title: certainty(hit) }, "unlikely")] : []),
         make("span", { class: "name", title: name }, name),
       ),
       make("button", {
@@ -87,7 +89,8 @@ export class Results {
     frame.querySelector("img").addEventListener("error", () => view.classList.add("broken"));
     view.replaceChildren(frame, gone);
     find("viewer-title").textContent = hit.photo.name;
-    find("viewer-where").textContent = `Number ${number + 1}, score ${shownScore(hit.score)}, in ${hit.photo.folder}`;
+    const facts = [`Number ${number + 1}`, `score ${shownScore(hit.score)}`, certainty(hit), `in ${hit.photo.folder}`];
+    find("viewer-where").textContent = facts.filter(Boolean).join(", ");
     find("viewer-previous").disabled = number === 0;
     find("viewer-next").disabled = number === this.shown.length - 1;
     if (!this.viewer.open) this.viewer.showModal();
