@@ -184,9 +184,11 @@ def test_an_upload_of_200_mb_is_refused_before_it_is_read(serve):
             assert "more than 1048576 bytes" in answer.json()["error"]
         assert sent[0] < 100 << 20
     assert served.json("/api/index")["photos"] == 6
-    big = served.client.post(
-        "/api/search", content=b" " * 70_000, headers={"content-type": "application/json"}
-    )
+    # One that is a little too large is told so, not just cut off.
+    big = served.client.post("/api/uploads", content=b" " * (9 << 20), headers=kind)
+    assert big.status_code == 413
+    json_type = {"content-type": "application/json"}
+    big = served.client.post("/api/search", content=b" " * 70_000, headers=json_type)
     assert big.status_code == 413
 
 

@@ -41,6 +41,7 @@ HEADERS = {
     "x-content-type-options": "nosniff",
 }
 COOKIE_DAYS = 30
+DRAIN_BYTES, DRAIN_SECONDS = 16 << 20, 2.0  # of a refused body that are read before the answer
 
 
 class Guard:
@@ -73,6 +74,7 @@ class Guard:
 
         refused = self._refusal(scope, headers) or body.refusal(headers)
         if refused is not None:
+            await body.drain()
             await refused(scope, receive, send_guarded)
         else:
             await self._app(scope, body.receive, send_guarded)
@@ -162,10 +164,26 @@ class _Body:
             raise TooSlowError("the request did not arrive in time") from None
         if message["type"] == "http.request":
             self._got += len(message.get("body", b""))
-            if self._got > self._most:
-                raise TooLargeError(self._too_large())
             self.whole = not message.get("more_body", False)
+            if self._got > self._most:
+                await self.drain()
+                raise TooLargeError(self._too_large())
         return message
+
+    async def drain(self) -> None:
+        """Pass over some of what is still to come of a refused body.
+
+        A connection that is closed on what the client is sending is reset, and most clients then
+        do not read why.
+        """
+        until, left = time.monotonic() + DRAIN_SECONDS, DRAIN_BYTES
+        while not self.whole and left > 0 and (rest := until - time.monotonic()) > 0:
+            try:
+                message = await asyncio.wait_for(self._receive(), rest)
+            except TimeoutError:
+                return
+            left -= len(message.get("body", b""))
+            self.whole = not message.get("more_body", False)
 
     def _too_large(self) -> str:
         return f"a request of more than {self._most} bytes is refused"
