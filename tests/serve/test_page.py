@@ -210,6 +210,25 @@ def test_a_box_drawn_around_the_cup_finds_the_cups(demo, tab):
     expect(page.locator(".hit .name").first).to_have_text(re.compile(r"coffee|-with-cup"))
 
 
+def test_claid_demo_opens_the_page_on_the_cup(demo, tab, monkeypatch, capsys):
+    """`--serve`: what is printed and opened is the search for the cup."""
+    from argparse import Namespace
+
+    from claid_ext import serve
+    from claid_ext.cli import demo as command
+
+    served, pasted = demo
+    monkeypatch.setattr(serve, "run_server", lambda *_, ready, **options: ready(f"{served.url}/"))
+    options = {"host": "127.0.0.1", "port": 0, "token": None, "allow_host": []}
+    options |= {"follow_links": False, "searches": 2, "output": served.place.index.parent}
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert command._serve(Namespace(**options)) == 0
+    page = tab(re.search(r"serving at (\S+)", capsys.readouterr().out)[1])
+    expect(page.locator(".hit")).to_have_count(7)
+    assert set(names(page)[:2]) == {name for name, (what, _) in pasted.items() if what == "cup"}
+
+
 def test_a_picture_of_ones_own(demo, tab, tmp_path):
     """Uploaded, a box taken from the regions that the detector finds; then lost and sent again."""
     served, pasted = demo
