@@ -97,7 +97,7 @@ def _are_items(items: list[Any]) -> bool:
     return all(
         isinstance(one, tuple | Mapping)
         or getattr(one, "ndim", 0) in {2, 3}
-        or (hasattr(one, "size") and hasattr(one, "mode"))  # Pillow's
+        or hasattr(one, "getbands")  # Pillow's
         for one in items
     )
 

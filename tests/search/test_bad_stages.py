@@ -180,7 +180,10 @@ def test_damaged_records_are_named(small, table, harm):
     assert mended[0].box == first[0].box
 
 
-FIELDS = {"image", "box", "score", "level", "parts", "region", "similarity"}
+FIELDS = {"image", "box", "score", "level", "parts", "region", "similarity"} | {
+    "probability",
+    "likely",
+}
 
 
 @pytest.mark.parametrize("descriptor", ["tokens", "conv"])

@@ -48,7 +48,7 @@ def test_a_pasted_thing_is_found_from_the_command_line(tmp_path, capsys, cup_on_
     answer = json.loads(capsys.readouterr().out)
     assert answer["query"]["boxes"] == [list(box)]
     assert set(answer["results"][0]) == {
-        "image", "box", "score", "level", "parts", "region", "similarity",
+        "image", "box", "score", "level", "parts", "region", "similarity", "probability", "likely",
     }  # fmt: skip
     images = [result["image"] for result in answer["results"]]
     assert images[0] == str(both)
