@@ -97,7 +97,7 @@ class Tiles {
         last_row = std::min(last_row, q15_.patches);
         last_column = std::min(last_column, q15_.patches);
         Undecided undecided(tile_rows_, first_column, last_column);
-        FilterBudget budget(exact_cost(), filter_cost());
+        FilterBudget budget(exact_cost(), int8_ != nullptr ? filter_cost() : 0.0);
         for (std::size_t row = first_row; row < last_row; row += tile_rows_) {
             const std::size_t diagonal = row / width * width;
             for (std::size_t column = std::max(first_column, diagonal); column < last_column;
@@ -154,8 +154,8 @@ class Tiles {
     [[nodiscard]] std::size_t exact_tiles() const { return tile_rows_ / simd_.tile_rows; }
     [[nodiscard]] double filter_cost() const {
         constexpr double kComparisonSteps = 6.0;
-        const double steps = static_cast<double>(q15_.dims) / 4.0 + kComparisonSteps;
-        return steps * static_cast<double>(exact_tiles());
+        const double steps = static_cast<double>(panels_.pairs()) / simd_.filter->speed;
+        return (steps + kComparisonSteps) * static_cast<double>(exact_tiles());
     }
     [[nodiscard]] double pair_cost() const {
         const double share = static_cast<double>(panels_.pairs()) /

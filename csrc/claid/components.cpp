@@ -11,7 +11,14 @@ constexpr std::uint32_t kNowhere = std::numeric_limits<std::uint32_t>::max();
 
 }  // namespace
 
-ComponentFinder::ComponentFinder(Grid grid) : grid_(grid), position_(grid.patches(), kNowhere) {}
+ComponentFinder::ComponentFinder(Grid grid) : grid_(grid), cell_(grid.patches()) {
+    const auto width = static_cast<std::size_t>(grid.width), line = width + 2;
+    for (std::size_t p = 0; p < cell_.size(); p += width) {
+        const std::size_t first = (p / width + 1) * line + 1;
+        std::iota(&cell_[p], &cell_[p] + width, static_cast<std::uint32_t>(first));
+    }
+    position_.assign((static_cast<std::size_t>(grid.height) + 2) * line, kNowhere);
+}
 
 std::uint32_t ComponentFinder::root(std::uint32_t t) {
     while (parent_[t] != t) t = parent_[t] = parent_[parent_[t]];
@@ -23,22 +30,23 @@ void ComponentFinder::join(std::uint32_t t, std::uint32_t neighbour) {
     parent_[std::max(a, b)] = std::min(a, b);
 }
 
-// Patches come in raster order: west, north-west, north and north-east were there before.
+// Patches come in raster order: west, north-west, north and north-east were there before. Where
+// north is of the same cluster, it is joined with the other three already; west is with north-west.
 void ComponentFinder::link_neighbours(std::span<const std::uint16_t> patches,
                                       const std::vector<std::uint8_t>& side) {
-    const auto width = static_cast<std::uint32_t>(grid_.width);
+    const std::size_t line = static_cast<std::size_t>(grid_.width) + 2;
     for (std::uint32_t t = 0; t < patches.size(); ++t) {
-        const std::uint32_t p = patches[t], x = p % width;
-        position_[p] = t;
-        const auto visit = [&](std::uint32_t neighbour) {
-            const std::uint32_t u = position_[neighbour];
-            if (u != kNowhere && side[u] == side[t]) join(t, u);
+        std::uint32_t* const here = &position_[cell_[patches[t]]];
+        *here = t;
+        const auto joined_with = [&](const std::uint32_t* neighbour) {
+            const bool same = *neighbour != kNowhere && side[*neighbour] == side[t];
+            if (same) join(t, *neighbour);
+            return same;
         };
-        if (x > 0) visit(p - 1);
-        if (p < width) continue;
-        if (x > 0) visit(p - width - 1);
-        visit(p - width);
-        if (x + 1 < width) visit(p - width + 1);
+        const std::uint32_t* const north = here - line;
+        if (joined_with(north)) continue;
+        if (!joined_with(here - 1)) joined_with(north - 1);
+        joined_with(north + 1);
     }
 }
 
@@ -69,7 +77,7 @@ const std::vector<std::span<const std::uint16_t>>& ComponentFinder::find(
     for (std::uint32_t t = 0; t < count; ++t) {
         const std::uint32_t r = root(t);
         if (size_[r] >= min_patches) members_[next_[r]++] = patches[t];
-        position_[patches[t]] = kNowhere;
+        position_[cell_[patches[t]]] = kNowhere;
     }
     return components_;
 }

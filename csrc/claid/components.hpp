@@ -26,7 +26,8 @@ class ComponentFinder {
                          const std::vector<std::uint8_t>& side);
 
     Grid grid_;
-    std::vector<std::uint32_t> position_;  // in the node, of each patch of the grid; or kNowhere
+    std::vector<std::uint32_t> cell_;      // of each patch, in the grid with a border around it
+    std::vector<std::uint32_t> position_;  // in the node, of the patch of each cell; or kNowhere
     std::vector<std::uint32_t> parent_;    // union-find over positions; a root is its lowest
     std::vector<std::uint32_t> size_, next_;
     std::vector<std::uint16_t> members_;

@@ -1,6 +1,7 @@
 #include "claid/ksums.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "claid/visiting_order.hpp"
@@ -8,60 +9,56 @@
 namespace claid {
 namespace {
 
-// Widens a bound on distances by more than all the roundings of its float64 steps.
+// Widens a bound by more than all the roundings of its float64 steps.
 constexpr double kBoundMargin = 1.0 + 1e-9;
 
 constexpr std::int64_t kVisitNow = -1;
 
-// D_1 - D_0, ready for exact dot products with rows.
+// D_1 - D_0. Most dot products with it are only estimated, from its upper halves in int16.
 class ClusterDifference {
   public:
     ClusterDifference(const Kernels& simd, const Q15Rows& q15, std::size_t node_size)
         : simd_(simd),
           sum_(q15.stride),
-          high_(q15.stride),
-          low_(q15.stride),
-          shift_(shift_for(static_cast<double>(q15.dims), static_cast<double>(node_size))) {
+          upper_(q15.stride),
+          shift_(static_cast<int>(std::bit_width(node_size - 1))),
+          reach_(reach_of(static_cast<double>(q15.dims), shift_)) {
         std::fill_n(sum_.data(), sum_.size(), 0);
     }
 
     void add(const std::int16_t* row, std::int32_t factor) {
         simd_.add_row(sum_.data(), row, factor, sum_.size());
     }
-    // The last addition before dots.
+    // The last addition before estimates.
     void add_last(const std::int16_t* row, std::int32_t factor) {
-        if (shift_ == 0) return add(row, factor);
-        narrow_ = simd_.add_row_and_split(sum_.data(), row, factor, shift_, high_.data(),
-                                          low_.data(), sum_.size());
+        simd_.add_row_and_narrow(sum_.data(), row, factor, shift_, upper_.data(), sum_.size());
     }
 
-    void dots(const std::int16_t* const* rows, std::int64_t* out) const {
-        if (narrow_) {
-            simd_.dot_split(rows, {high_.data(), low_.data()}, shift_, sum_.size(), out);
-        } else {
-            for (std::size_t j = 0; j < kVisitBatch; ++j) {
-                out[j] = simd_.dot_wide(rows[j], sum_.data(), sum_.size());
-            }
-        }
+    // Dot products with kVisitBatch rows, each within reach() of the exact one.
+    void estimate(const std::int16_t* const* rows, std::int64_t* out) const {
+        std::int32_t dots[kVisitBatch];
+        simd_.dot_batch(upper_.data(), rows, upper_.size(), dots);
+        for (std::size_t j = 0; j < kVisitBatch; ++j) out[j] = std::int64_t{dots[j]} << shift_;
+    }
+    [[nodiscard]] std::int64_t reach() const { return reach_; }
+
+    [[nodiscard]] std::int64_t dot(const std::int16_t* row) const {
+        return simd_.dot_wide(row, sum_.data(), sum_.size());
     }
 
   private:
-    // The largest shift for which a row's dot product with the low parts fits int32, by
-    // Cauchy-Schwarz; 0 when the one with the high parts then may not.
-    static int shift_for(double dims, double node_size) {
-        constexpr double kLimit = 2147483647.0;
-        const double row_norm = kQ15One + 0.5 * std::sqrt(dims) + 1.0;
-        int shift = 15;
-        while (shift > 0 && row_norm * std::ldexp(std::sqrt(dims), shift - 1) > kLimit) --shift;
-        const double high_norm = std::ldexp(node_size * row_norm, -shift) + 0.5 * std::sqrt(dims);
-        return row_norm * high_norm < kLimit ? shift : 0;
+    // What is cut off is at most 2^(shift - 1) in each dimension; by Cauchy-Schwarz.
+    static std::int64_t reach_of(double dims, int shift) {
+        const double row_norm = kQ15One + 0.5 * std::sqrt(dims);
+        const double cut_norm = std::ldexp(std::sqrt(dims), shift - 1);
+        return static_cast<std::int64_t>(std::ceil(kBoundMargin * row_norm * cut_norm));
     }
 
     const Kernels& simd_;
     AlignedArray<std::int32_t> sum_;
-    AlignedArray<std::int16_t> high_, low_;
-    int shift_;
-    bool narrow_ = false;
+    AlignedArray<std::int16_t> upper_;  // sum_ / 2^shift_
+    int shift_;                         // 2^shift_ >= the node's size, so that upper_ fits
+    std::int64_t reach_;
 };
 
 class KSums {
@@ -97,12 +94,15 @@ class KSums {
         for (std::uint32_t visited = 0; visited < k;) {
             Batch batch;
             for (; visited < k && batch.count < kVisitBatch; ++visited) {
-                if (arrivals_[side_[at]] > patient_until_[at]) batch.add(at, visited, row(at));
+                batch.position[batch.count] = at;
+                batch.visit[batch.count] = visited;
+                batch.count += arrivals_[side_[at]] > patient_until_[at] ? 1 : 0;
                 at = at >= k - order.a ? at - (k - order.a) : at + order.a;
             }
             if (batch.count == 0) break;
-            if (const std::size_t moved = first_to_move(batch); moved < batch.count) {
-                move(batch.position[moved], batch.gain[moved]);
+            std::int64_t gain = 0;
+            if (const std::size_t moved = first_to_move(batch, gain); moved < batch.count) {
+                move(batch.position[moved], gain);
                 ++moves;
                 visited = batch.visit[moved] + 1;
                 at = static_cast<std::uint32_t>((std::uint64_t{order.a} * visited + order.b) % k);
@@ -116,37 +116,41 @@ class KSums {
     struct Batch {
         std::size_t count = 0;
         std::uint32_t position[kVisitBatch], visit[kVisitBatch];
-        const std::int16_t* rows[kVisitBatch];
-        std::int64_t gain[kVisitBatch];
-
-        void add(std::uint32_t at, std::uint32_t visited, const std::int16_t* row) {
-            position[count] = at;
-            visit[count] = visited;
-            rows[count++] = row;
-        }
     };
 
     // Evaluates the visits in order up to the first that moves; batch.count when none does.
-    std::size_t first_to_move(Batch& batch) {
-        std::fill(batch.rows + batch.count, batch.rows + kVisitBatch, batch.rows[0]);
+    std::size_t first_to_move(const Batch& batch, std::int64_t& gain) {
+        const std::int16_t* rows[kVisitBatch];
+        for (std::size_t j = 0; j < kVisitBatch; ++j) {
+            rows[j] = row(batch.position[std::min(j, batch.count - 1)]);
+        }
         std::int64_t dots[kVisitBatch];
-        difference_.dots(batch.rows, dots);
+        difference_.estimate(rows, dots);
         for (std::size_t j = 0; j < batch.count; ++j) {
             const std::uint32_t t = batch.position[j];
-            const std::int64_t gain =
-                size_difference_ * square(t) + square_difference_ - 2 * dots[j];
-            batch.gain[j] = side_[t] == 1 ? gain : -gain;
-            const std::int64_t slack = threshold(t) - batch.gain[j];
-            if (slack < 0) {
-                if (cluster_size_[side_[t]] > 1) return j;
-            } else {
-                be_patient(t, slack);
+            std::int64_t error = 2 * difference_.reach();
+            gain = gain_of(t, dots[j]);
+            if (std::abs(gain - threshold(t)) <= error) {
+                gain = gain_of(t, difference_.dot(rows[j]));
+                error = 0;
             }
+            if (gain > threshold(t)) {
+                if (cluster_size_[side_[t]] == 1) continue;
+                gain -= error;
+                return j;
+            }
+            be_patient(t, threshold(t) - gain - error);
         }
         return batch.count;
     }
 
-    // The patch goes to the other cluster, where its gain is the opposite.
+    // own - other, from q_i . (D_1 - D_0).
+    [[nodiscard]] std::int64_t gain_of(std::uint32_t t, std::int64_t dot) const {
+        const std::int64_t gain = size_difference_ * square(t) + square_difference_ - 2 * dot;
+        return side_[t] == 1 ? gain : -gain;
+    }
+
+    // The patch goes to the other cluster, where its gain is the opposite, at most -gain.
     void move(std::uint32_t t, std::int64_t gain) {
         const int from = side_[t], sign = from == 1 ? 1 : -1;
         difference_.add_last(row(t), -2 * sign);

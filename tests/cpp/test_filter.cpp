@@ -167,7 +167,9 @@ void check_bound_reached(const Kernels& simd) {
         for (std::size_t k = 0; k < kDims; ++k) {
             y[k] = (static_cast<float>(random() % 5) - 2.0F + aside) * sign[k];
         }
-        y[0] = 127.0F;  // the scale is one, of a unit so large that its rounding is nothing
+        y[0] = static_cast<float>(
+            simd.filter
+                ->most);  // the scale is one, of a unit so large that its rounding is nothing
         rows.push_back(y);
     }
     const Q15Rows q15 = quantise(unspread(rows).features(), simd, 1);

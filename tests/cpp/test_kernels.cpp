@@ -217,7 +217,7 @@ int main() {
     std::uint64_t state = 0;
     for (const claid::Options& options : option_sets())
         state = check_levels(images, options, state);
-    // Sums too large for the narrow dot product.
+    // Sums whose upper halves leave much out.
     state = check_levels({make_image(91, 100, 3, 0.3F, 77)}, {}, state);
 
     for (const std::string& level : claid::simd_levels()) {

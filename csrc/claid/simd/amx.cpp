@@ -70,7 +70,11 @@ int tile(const std::int8_t* rows, std::size_t stride, const std::int8_t* column_
     return open;
 }
 
-constexpr FilterKernels kFilter = {kRows, &to_int8<Vnni512Filter>, &pack_int8_panel<kColumns, 0>,
+constexpr FilterKernels kFilter = {kRows,
+                                   Vnni512Filter::kSpeed,
+                                   Vnni512Filter::kMost,
+                                   &to_int8<Vnni512Filter>,
+                                   &pack_int8_panel<kColumns, 0>,
                                    &tile};
 constexpr Kernels kKernels = kernels_of<Avx512<DotAccumulate>>("amx", &kFilter);
 static_assert(kKernels.tile_columns == kColumns);

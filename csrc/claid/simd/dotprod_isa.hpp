@@ -11,9 +11,10 @@ struct DotFilter {
     using Vec = int8x16_t;
     using Acc = int32x4_t;
     static constexpr int kColumns = 4, kRows = 8, kVecs = 2;
-    static constexpr std::int32_t kFlip = 0;
+    static constexpr int kMost = 127, kOffset = 0, kSteps = 1;
+    static constexpr double kSpeed = 2.0;
 
-    static Vec load(const std::int8_t* p) { return vld1q_s8(p); }
+    static Vec load(const std::int8_t* p, std::size_t) { return vld1q_s8(p); }
     static Vec broadcast(const std::int8_t* p) {
         std::int32_t four;
         std::memcpy(&four, p, sizeof four);

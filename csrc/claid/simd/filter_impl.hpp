@@ -3,9 +3,14 @@
 //
 //   F::Vec         a register of int8
 //   F::Acc         int32 sums of products of four, one a column
-//   kColumns       columns that one Acc covers   kRows, kVecs  rows of a tile, Accs a row of it
-//   kFlip          kUnsignedFlip where panels hold a + 128, else 0
-//   load, broadcast (4 int8), start (from the sum of the row), multiply_add (row, column), decide
+//   kColumns       columns that one Acc covers
+//   kRows, kVecs   rows of a tile, Accs a row of it
+//   kMost          the largest magnitude in int8 rows
+//   kSpeed         int8 products in the time of one of int16, about
+//   kOffset        what panels hold beside a: more than 0 where products are of unsigned by signed
+//   kSteps         steps of 4 int8 that one multiply_add takes
+//   load (a register of columns; the next step's is `step` further), broadcast (4 int8 a step),
+//   start (every column from a number), multiply_add (row, column), decide
 //   widen (products of int16 to a register of int32), narrow (the low byte of each lane)
 #pragma once
 
@@ -19,11 +24,6 @@ namespace {
 
 // Added to a float32 below 2^22 in magnitude, it leaves the nearest integer in the low bits.
 constexpr float kFloatRoundingConstant = 12582912.0F;  // 1.5 * 2^23
-
-// Where products are of unsigned by signed, columns are a + 128; 128 times the sum of the row is
-// then too much.
-inline constexpr std::int32_t kUnsignedOffset = 128;
-inline constexpr std::int32_t kUnsignedFlip = static_cast<std::int32_t>(0x80808080);
 
 struct SpreadSigns {
     std::int16_t sign[kSpreadBlock];
@@ -166,7 +166,7 @@ Int8Row to_int8(const std::int16_t* q, std::size_t padded, std::int8_t* a) {
     }
     const auto largest = join_lanes<std::int32_t>(
         most, [](std::int32_t x, std::int32_t y) { return x < y ? y : x; });
-    const std::int32_t steps = largest > 0 ? (largest + kInt8Most - 1) / kInt8Most : 1;
+    const std::int32_t steps = largest > 0 ? (largest + F::kMost - 1) / F::kMost : 1;
     const float scale = static_cast<float>(steps), unit = 1.0F / scale;
 
     const Float units = Float{} + unit, minus_scale = Float{} - scale;
@@ -188,9 +188,9 @@ Int8Row to_int8(const std::int16_t* q, std::size_t padded, std::int8_t* a) {
             static_cast<std::int32_t>(join_lanes<float>(sums, add))};
 }
 
-template <std::size_t Columns, std::int32_t Flip>
+template <std::size_t Columns, std::uint8_t Offset>
 void pack_int8_panel(const std::int8_t* rows, std::size_t stride, std::int8_t* panel) {
-    interleave<Columns, Flip>(rows, stride, stride / sizeof(std::int32_t), panel);
+    interleave<Columns, Offset>(rows, stride, stride / sizeof(std::int32_t), panel);
 }
 
 template <class F>
@@ -198,17 +198,20 @@ int filter_tile(const std::int8_t* rows, std::size_t stride, const std::int8_t* 
                 const FilterRow* bounds, FilterColumns columns, std::uint32_t* linked,
                 std::uint32_t* undecided) {
     constexpr int kRows = F::kRows, kVecs = F::kVecs;
+    constexpr std::size_t kDepth = 4 * F::kSteps;
     constexpr std::size_t kStep = 4 * F::kColumns * kVecs;  // int8 of a panel in a step
+    constexpr std::size_t kPanelStep = kStep * F::kSteps;
     typename F::Acc acc[kRows][kVecs];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < kVecs; ++v) acc[r][v] = F::start(bounds[r].sum);
+        for (int v = 0; v < kVecs; ++v) acc[r][v] = F::start(-F::kOffset * bounds[r].sum);
     }
-    for (std::size_t k = 0; k < stride; k += 4, rows += 4, column_panel += kStep) {
+    for (std::size_t k = 0; k < stride; k += kDepth, rows += kDepth, column_panel += kPanelStep) {
         typename F::Vec column[kVecs];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVecs; ++v) column[v] = F::load(column_panel + 4 * F::kColumns * v);
+        for (int v = 0; v < kVecs; ++v)
+            column[v] = F::load(column_panel + 4 * F::kColumns * v, kStep);
 #pragma GCC unroll 16
         for (int r = 0; r < kRows; ++r) {
             const typename F::Vec row = F::broadcast(rows + static_cast<std::size_t>(r) * stride);
@@ -237,7 +240,12 @@ int filter_tile(const std::int8_t* rows, std::size_t stride, const std::int8_t* 
 template <class F>
 constexpr FilterKernels filter_of() {
     constexpr std::size_t kTileColumns = F::kColumns * F::kVecs;
-    return {F::kRows, &to_int8<F>, &pack_int8_panel<kTileColumns, F::kFlip>, &filter_tile<F>};
+    return {F::kRows,
+            F::kSpeed,
+            F::kMost,
+            &to_int8<F>,
+            &pack_int8_panel<kTileColumns, F::kOffset>,
+            &filter_tile<F>};
 }
 
 }  // namespace

@@ -57,7 +57,8 @@ int tile(const std::int8_t* rows, std::size_t stride, const std::int8_t* column_
     return open;
 }
 
-constexpr FilterKernels kFilter = {kRows, &to_int8<DotFilter>, &pack_panel, &tile};
+constexpr FilterKernels kFilter = {
+    kRows, DotFilter::kSpeed, DotFilter::kMost, &to_int8<DotFilter>, &pack_panel, &tile};
 constexpr Kernels kKernels = kernels_of<Neon>("i8mm", &kFilter);
 static_assert(kKernels.tile_columns == kColumns);
 

@@ -25,12 +25,6 @@ struct RowNorms {
     double energy;        // sum of |X|
 };
 
-// D_1 - D_0 as high * 2^shift + low, so that int16 multiply-adds give exact dot products.
-struct SplitSum {
-    const std::int16_t* high;  // [padded dims]
-    const std::int16_t* low;   // [padded dims]
-};
-
 // Rows are spread over blocks of this many dimensions before they are brought to int8.
 inline constexpr std::size_t kSpreadBlock = 64;
 
@@ -40,8 +34,6 @@ inline constexpr std::uint64_t kSpreadSigns = 0xE220A8397B1DCDAF;
 
 // More dimensions than this could leave int32 (255 * 127 each) or the margins of the float32 sums.
 inline constexpr std::size_t kMaxFilterDims = 16384;
-
-inline constexpr std::int32_t kInt8Most = 127;
 
 // W q = scale * a + e for a row q and its int8 form a.
 struct Int8Row {
@@ -66,6 +58,12 @@ struct FilterColumns {
 struct FilterKernels {
     // Rows of a filter tile, a multiple of an affinity tile's; its columns are the same.
     std::size_t tile_rows;
+
+    // Its products in the time of one of int16, about.
+    double speed;
+
+    // The largest magnitude in int8 rows.
+    std::int32_t most;
 
     // Spreads a row, brings it to int8 and pads it with zeros to a multiple of kSpreadBlock.
     Int8Row (*to_int8)(const std::int16_t* q, std::size_t padded, std::int8_t* a);
@@ -127,15 +125,11 @@ struct Kernels {
     void (*add_row)(std::int32_t* sum, const std::int16_t* q, std::int32_t factor,
                     std::size_t padded);
 
-    // The same and then splits sum; false when a high part does not fit int16.
-    bool (*add_row_and_split)(std::int32_t* sum, const std::int16_t* q, std::int32_t factor,
-                              int shift, std::int16_t* high, std::int16_t* low, std::size_t padded);
+    // The same, and then upper[k] = sum[k] / 2^shift rounded to the nearest, which fits int16.
+    void (*add_row_and_narrow)(std::int32_t* sum, const std::int16_t* q, std::int32_t factor,
+                               int shift, std::int16_t* upper, std::size_t padded);
 
-    // out[j] = rows[j] . sum for kVisitBatch rows, from the split sum.
-    void (*dot_split)(const std::int16_t* const* rows, SplitSum sum, int shift, std::size_t padded,
-                      std::int64_t* out);
-
-    // row . sum, for sums too large to split.
+    // row . sum
     std::int64_t (*dot_wide)(const std::int16_t* row, const std::int32_t* sum, std::size_t padded);
 };
 

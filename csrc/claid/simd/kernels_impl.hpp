@@ -31,6 +31,12 @@ constexpr double kRoundingConstant = 6755399441055744.0;  // 1.5 * 2^52
     return v;
 }
 
+template <std::uint8_t Offset>
+[[gnu::always_inline]] inline Int4 add_to_bytes(Int4 v) {
+    using Bytes = std::uint8_t __attribute__((vector_size(sizeof(Int4))));
+    return std::bit_cast<Int4>(std::bit_cast<Bytes>(v) + Offset);
+}
+
 // Calls body(16 floats) for each step of a row, the last step padded with zeros.
 template <class Body>
 [[gnu::always_inline]] inline void for_each_step(const float* row, std::size_t dims, Body body) {
@@ -137,9 +143,10 @@ void quantise(const float* row, std::size_t dims, double scale, std::int16_t* q,
     std::memset(q + written, 0, (padded - written) * sizeof(std::int16_t));
 }
 
-// panel[word][column] = flip xor the 32-bit word of each of Columns rows, by transposing blocks of
-// 4 x 4. T is int16 or int8; words, rounded up to 4, are inside the rows' padding.
-template <std::size_t Columns, std::int32_t Flip, class T>
+// panel[word][column] = the 32-bit word of each of Columns rows, Offset added to its bytes, by
+// transposing blocks of 4 x 4. T is int16 or int8; words, rounded up to 4, are inside the rows'
+// padding.
+template <std::size_t Columns, std::uint8_t Offset, class T>
 [[gnu::always_inline]] inline void interleave(const T* rows, std::size_t stride, std::size_t words,
                                               T* panel) {
     static_assert(Columns % 4 == 0);
@@ -147,10 +154,10 @@ template <std::size_t Columns, std::int32_t Flip, class T>
     for (std::size_t word = 0; word < words; word += 4) {
         for (std::size_t column = 0; column < Columns; column += 4) {
             const T* from = rows + column * stride + kWord * word;
-            const Int4 a = load_int4(from) ^ Flip;
-            const Int4 b = load_int4(from + stride) ^ Flip;
-            const Int4 c = load_int4(from + 2 * stride) ^ Flip;
-            const Int4 d = load_int4(from + 3 * stride) ^ Flip;
+            const Int4 a = add_to_bytes<Offset>(load_int4(from));
+            const Int4 b = add_to_bytes<Offset>(load_int4(from + stride));
+            const Int4 c = add_to_bytes<Offset>(load_int4(from + 2 * stride));
+            const Int4 d = add_to_bytes<Offset>(load_int4(from + 3 * stride));
             const Int4 ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
             const Int4 ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
             const Int4 cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
@@ -276,42 +283,13 @@ void add_row(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, std:
     for (std::size_t k = 0; k < padded; ++k) sum[k] += factor * q[k];
 }
 
-bool add_row_and_split(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, int shift,
-                       std::int16_t* high, std::int16_t* low, std::size_t padded) {
+void add_row_and_narrow(std::int32_t* sum, const std::int16_t* q, std::int32_t factor, int shift,
+                        std::int16_t* upper, std::size_t padded) {
     const std::int32_t half = 1 << (shift - 1);
-    std::int32_t outside = 0;
     for (std::size_t k = 0; k < padded; ++k) {
         const std::int32_t added = sum[k] + factor * q[k];
-        const std::int32_t above = (added + half) >> shift;
         sum[k] = added;
-        high[k] = static_cast<std::int16_t>(above);
-        low[k] = static_cast<std::int16_t>(added - (above << shift));
-        outside |= above + 0x8000;
-    }
-    return outside >> 16 == 0;
-}
-
-template <class Isa>
-void dot_split(const std::int16_t* const* rows, SplitSum sum, int shift, std::size_t padded,
-               std::int64_t* out) {
-    typename Isa::Acc high[kVisitBatch], low[kVisitBatch];
-#pragma GCC unroll 4
-    for (std::size_t j = 0; j < kVisitBatch; ++j) high[j] = low[j] = Isa::zero();
-    for (std::size_t k = 0; k < padded; k += kVecInt16<Isa>) {
-        const typename Isa::Vec sum_high = Isa::load(sum.high + k);
-        const typename Isa::Vec sum_low = Isa::load(sum.low + k);
-#pragma GCC unroll 4
-        for (std::size_t j = 0; j < kVisitBatch; ++j) {
-            const typename Isa::Vec row = Isa::load(rows[j] + k);
-            high[j] = Isa::multiply_add(high[j], row, sum_high);
-            low[j] = Isa::multiply_add(low[j], row, sum_low);
-        }
-    }
-    std::int32_t high_sum[kVisitBatch], low_sum[kVisitBatch];
-    Isa::sums(high, high_sum);
-    Isa::sums(low, low_sum);
-    for (std::size_t j = 0; j < kVisitBatch; ++j) {
-        out[j] = (std::int64_t{high_sum[j]} << shift) + low_sum[j];
+        upper[k] = static_cast<std::int16_t>((added + half) >> shift);
     }
 }
 
@@ -340,8 +318,7 @@ constexpr Kernels kernels_of(const char* level, const FilterKernels* filter = nu
             &dot_batch<Isa>,
             &degrees,
             &add_row,
-            &add_row_and_split,
-            &dot_split<Isa>,
+            &add_row_and_narrow,
             &dot_wide};
 }
 
