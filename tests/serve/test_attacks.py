@@ -252,11 +252,16 @@ def test_no_header_lets_other_sites_read(served):
 
 def test_what_a_form_of_another_site_can_send_is_no_request(served):
     """Such types are sent without asking first; old browsers give no origin."""
-    body = json.dumps({"photo": 1, "boxes": [THING]})
+    picture = (served.place.photos / "a" / "1.png").read_bytes()
+    bodies = {
+        "/api/search": json.dumps({"photo": 1, "boxes": [THING]}).encode(),
+        "/api/uploads": picture,
+    }
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data"):
-        for path in ("/api/search", "/api/uploads"):
+        for path, body in bodies.items():
             headers = {"content-type": kind}
             assert served.client.post(path, content=body, headers=headers).status_code == 422
+    assert served.upload(picture).status_code == 200
 
 
 def test_a_token_is_needed_where_there_is_one(serve):
