@@ -217,6 +217,16 @@ for version, interpreter in PYTHONS.items():
 # --- Everything, in one environment that sessions share
 
 
+def install_browser(session: nox.Session) -> None:
+    """Debian's browser for the page's tests, where this may install packages."""
+    if shutil.which("chromium") or not shutil.which("apt-get") or os.geteuid() != 0:
+        return
+    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium"
+    done = subprocess.run(["bash", "-c", install], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        session.warn(f"no browser: {done.stderr.strip().splitlines()[-1:]}")
+
+
 @nox.session(default=False)
 def everything(session: nox.Session) -> None:
     """The README's commands up to its `pytest`; what the sessions below run in."""
@@ -226,6 +236,7 @@ def everything(session: nox.Session) -> None:
         return
     for command in readme_commands()[:-1]:
         session.run("bash", "-c", command, external=True)
+    install_browser(session)
     session.install("-q", ".[integrations]", *groups("lint", "docs"))
     stamp.write_text(run)
 

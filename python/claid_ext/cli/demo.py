@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claid_ext.cli.serve import add_serve_options, serve
 from claid_ext.files import write_whole
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ def add_parser(subparsers: Any) -> None:
         metavar="DIR",
         help="folder for the results (default: claid-demo)",
     )
+    parser.add_argument(
+        "--serve",
+        action="store_true",
+        help="then serve the photos' index as `claid serve` does, and open the page",
+    )
+    add_serve_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -83,7 +90,19 @@ def run(args: argparse.Namespace) -> int:
     show_regions(photos, detector, args.output)
     find_again(photos, detector, RegionDescriptor("efficientnet_lite0"), args.output)
     print(f"pictures, JSON and the index are in {args.output.resolve()}")
-    return 0
+    return _serve(args) if args.serve else 0
+
+
+def _serve(args: argparse.Namespace) -> int:
+    """Show the search for the cup on the page."""
+    from claid_ext.search import InstanceIndex
+
+    cup = THINGS["cup"]
+    with InstanceIndex.open(args.output / "index") as index, index.store.reading() as view:
+        ids = dict(zip(view.table.paths, view.table.ids.tolist(), strict=True))
+        photo = next(number for path, number in ids.items() if Path(path).name == cup.photo)
+    query = f"photo={photo}&box={','.join(map(str, cup.box))}"
+    return serve(partial(InstanceIndex.open, args.output / "index"), args, True, query)
 
 
 def demo_photos() -> list[Path]:

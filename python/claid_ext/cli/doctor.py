@@ -22,6 +22,8 @@ _PACKAGES = {
     "faiss-cpu": "[search]",
     "onnx": "[offline]",
     "scikit-image": "[offline]",
+    "fastapi": "[serve]",
+    "uvicorn": "[serve]",
 }
 
 
