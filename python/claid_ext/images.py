@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import io
 import os
 import stat
 import threading
@@ -21,7 +22,15 @@ from claid_ext.errors import UnreadableImageError
 if TYPE_CHECKING:
     from PIL import Image
 
-__all__ = ["IMAGE_SUFFIXES", "Photo", "as_image", "find_images", "load_image", "read_photo"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "Photo",
+    "as_image",
+    "decode_image",
+    "find_images",
+    "load_image",
+    "read_photo",
+]
 
 IMAGE_SUFFIXES = frozenset(
     f".{suffix}"
@@ -85,40 +94,55 @@ def load_image(path: str | os.PathLike[str]) -> Image.Image:
         Pillow knows, or has more pixels than Pillow's limit (`PIL.Image.MAX_IMAGE_PIXELS`, about
         89 million).
     """
+    path = Path(path)
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise UnreadableImageError(f"{path}: there is no such file") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UnreadableImageError(f"{path}: {why}") from error
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for a writer
+        what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
+        raise UnreadableImageError(f"{path}: {what}, not an image file")
+    if status.st_size == 0:
+        raise UnreadableImageError(f"{path}: the file is empty")
+    return _decoded(path, str(path))
+
+
+def decode_image(content: bytes, what: str) -> Image.Image:
+    """Decode the bytes of an image file, as `load_image`; `what` to call it in an error."""
+    if not content:
+        raise UnreadableImageError(f"{what}: the file is empty")
+    return _decoded(io.BytesIO(content), what)
+
+
+def _decoded(file: Path | io.BytesIO, what: str) -> Image.Image:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError("images need Pillow: pip install 'claid_ext[torch]'") from error
-    path = Path(path)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for a writer
-            what = "a folder" if stat.S_ISDIR(status.st_mode) else "a pipe or a device"
-            raise UnreadableImageError(f"{path}: {what}, not an image file")
-        if status.st_size == 0:
-            raise UnreadableImageError(f"{path}: the file is empty")
         with _silent():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path)
+            image = Image.open(file)
         with image:
             image.load()
             return _upright_rgb(image)
-    except UnreadableImageError:
-        raise
     except FileNotFoundError:
-        raise UnreadableImageError(f"{path}: there is no such file") from None
+        raise UnreadableImageError(f"{what}: there is no such file") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         limit = Image.MAX_IMAGE_PIXELS
         raise UnreadableImageError(
-            f"{path}: more than {limit} pixels; raise PIL.Image.MAX_IMAGE_PIXELS to allow it"
+            f"{what}: more than {limit} pixels; raise PIL.Image.MAX_IMAGE_PIXELS to allow it"
         ) from None
     except UnidentifiedImageError:
-        raise UnreadableImageError(f"{path}: not an image in a format that can be read") from None
+        raise UnreadableImageError(f"{what}: not an image in a format that can be read") from None
     except MemoryError:
-        raise UnreadableImageError(f"{path}: too large for the memory of this machine") from None
+        raise UnreadableImageError(f"{what}: too large for the memory of this machine") from None
     except Exception as error:  # Pillow's decoders raise whatever their parsing runs into
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UnreadableImageError(f"{path}: {why}") from error
+        raise UnreadableImageError(f"{what}: {why}") from error
 
 
 def as_image(image: Any) -> Image.Image:

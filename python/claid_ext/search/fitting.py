@@ -40,6 +40,7 @@ __all__ = [
     "code",
     "final_dim",
     "fit",
+    "fitted",
     "frozen_basis",
     "refit",
     "spread",
@@ -164,7 +165,7 @@ def fit(store: Store, describer: RegionDescriber, dims: int | None) -> None:
         cells: list[list[np.ndarray]] = []
         for _, maps in view.maps(np.array(sample, np.int64)):
             cells.append([one.values.reshape(-1, one.values.shape[2]) for one in maps])
-    basis = _fitted(cells, descriptor, dims)
+    basis = fitted(cells, descriptor, dims)
     code(store, describer, basis, len(sample))
 
 
@@ -230,7 +231,7 @@ def refit(
     cells = [
         [one.values.reshape(-1, one.values.shape[2]) for one in record.maps] for _, record in shown
     ]
-    basis = _fitted(cells, descriptor, dims)
+    basis = fitted(cells, descriptor, dims)
     coder = RegionDescriber(describer.source, describer.descriptor, basis)
     records = show_progress(
         _described(coder, paths, stored, files), len(paths), "coding", disable=disable
@@ -239,7 +240,7 @@ def refit(
     return len(sample)
 
 
-def _fitted(
+def fitted(
     cells: Sequence[Sequence[np.ndarray]], descriptor: RegionDescriptor, dims: int | None
 ) -> Basis:
     """Fit a basis to the cells of some photos, (n, C) of each layer of each."""
