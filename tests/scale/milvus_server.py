@@ -29,6 +29,8 @@ def main(folder: str) -> None:
     server.webservice_port = free_port()
     # A read at consistency "Strong" waits for the next tick, 200 ms by default.
     config.set("proxy.timeTickInterval", 20)
+    config.set("queryCoord.checkInterval", 100)  # 1 s by default, of which loading waits for some
+    config.set("queryCoord.distPullInterval", 50)
     server.start()
     print(server.server_proc.pid, ports["proxy_port"], flush=True)
     with contextlib.suppress(KeyboardInterrupt):

@@ -71,7 +71,7 @@ class ImageRow(NamedTuple):
 
 
 class VectorRows(NamedTuple):
-    """The regions of a shard: `keys` and `images` int64 (n,), `vectors` float32 (n, D) of unit length."""
+    """The regions of a shard: `keys`, `images` int64 (n,), `vectors` float32 (n, D) of length 1."""
 
     keys: NDArray[np.int64]
     images: NDArray[np.int64]
@@ -133,7 +133,7 @@ class DataSet:
         return [ImageRow(**row) for row in self._table("listing", shard).to_pylist()]
 
     def images(self, shard: int, columns: Sequence[str] | None = None) -> Any:
-        """Return the images of a finished shard, as an Arrow table with the fields of `ImageRow`."""
+        """Return the images of a finished shard, an Arrow table with the fields of `ImageRow`."""
         return self._table("images", shard, columns)
 
     def vectors(self, shard: int) -> VectorRows:
@@ -281,10 +281,7 @@ def _table_of(rows: Sequence[ImageRow]) -> Any:
     numbers = dict.fromkeys(ImageRow._fields, pa.int64())
     kinds = {**numbers, "uri": pa.string(), "error": pa.string(), "replaces": pa.list_(pa.int64())}
     return pa.table(
-        {
-            name: pa.array([getattr(row, name) for row in rows], kind)
-            for name, kind in kinds.items()
-        }
+        {name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in kinds.items()}
     )
 
 

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-
 from claid_ext._version import __version__
 from claid_ext.describing import Describer, RegionDescriber, map_descriptor
 from claid_ext.index.manifest import check_same

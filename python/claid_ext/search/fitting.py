@@ -23,7 +23,7 @@ from claid_ext.descriptors.shipped import shipped_basis
 from claid_ext.errors import ClaidError
 from claid_ext.images import read_photo
 from claid_ext.index.paths import file_state
-from claid_ext.index.store import FileState, Store
+from claid_ext.index.store import FileState, GrowingStore, Store
 from claid_ext.progress import progress as show_progress
 from claid_ext.record import ImageRecord
 
@@ -133,7 +133,7 @@ def all_have_maps(store: Store) -> bool:
         )
 
 
-def to_raw(store: Store, describer: RegionDescriber) -> bool:
+def to_raw(store: GrowingStore, describer: RegionDescriber) -> bool:
     """Make the records of a small index hold whole cells again, by reading its photos again.
 
     Returns
@@ -155,7 +155,7 @@ def to_raw(store: Store, describer: RegionDescriber) -> bool:
     return True
 
 
-def fit(store: Store, describer: RegionDescriber, dims: int | None) -> None:
+def fit(store: GrowingStore, describer: RegionDescriber, dims: int | None) -> None:
     """Fit a basis to an index whose records hold whole cells, and code them all with it."""
     descriptor = map_descriptor(describer.descriptor)
     assert descriptor is not None
@@ -169,7 +169,7 @@ def fit(store: Store, describer: RegionDescriber, dims: int | None) -> None:
     code(store, describer, basis, len(sample))
 
 
-def code(store: Store, describer: RegionDescriber, basis: Basis, photos: int) -> None:
+def code(store: GrowingStore, describer: RegionDescriber, basis: Basis, photos: int) -> None:
     """Code the records of an index, which hold whole cells, with a basis."""
     from claid_ext.descriptors.pooling import FeatureMap
 
@@ -196,7 +196,7 @@ def code(store: Store, describer: RegionDescriber, basis: Basis, photos: int) ->
 
 
 def refit(
-    store: Store, describer: RegionDescriber, dims: int | None, *, progress: bool = False
+    store: GrowingStore, describer: RegionDescriber, dims: int | None, *, progress: bool = False
 ) -> int:
     """Fit the basis to an index's photos as they are now, and code all of them with it.
 

@@ -1,7 +1,7 @@
 """Engines: each runs the same function on many workers, and hands out items as they get free.
 
-An engine is `run(work, items, options)`: `work`, pickled, is called once in each worker, and what it
-returns for each item. Results come in any order, each item's once. An item whose worker dies is
+An engine is `run(work, items, options)`: `work`, pickled, is called once in each worker, and what
+it returns for each item. Results come in any order, each item's once. An item whose worker dies is
 given to another; what a worker raises ends the run.
 """
 

@@ -1,4 +1,4 @@
-"""The engine of one machine: a pool of processes, started afresh so that CUDA and threads are safe."""
+"""The engine of one machine: a pool of processes, spawned, so that CUDA and threads are safe."""
 
 from __future__ import annotations
 
