@@ -25,7 +25,8 @@ POSIX = pytest.mark.skipif(os.name != "posix", reason="POSIX limits and signals"
 
 def in_child(code, *arguments, **options):
     """Start Python code in a process of its own, the tests' modules at hand."""
-    paths = f"import sys; sys.path[:0] = [{str(Path(__file__).parent)!r}]\n"
+    folders = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "scale")]
+    paths = f"import sys; sys.path[:0] = {folders!r}\n"
     command = [sys.executable, "-W", "ignore", "-c", paths + textwrap.dedent(code)]
     return subprocess.Popen(
         [*command, *map(str, arguments)], stdout=subprocess.PIPE, text=True, **options
