@@ -18,7 +18,7 @@ from claid_ext.tree import RegionTree
 if TYPE_CHECKING:
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detection, Detector
-    from claid_ext.search import Hit, InstanceIndex, Query
+    from claid_ext.search import Hit, InstanceIndex, Query, Searcher, open_index
 
 __all__ = [
     "Detection",
@@ -28,10 +28,12 @@ __all__ = [
     "Query",
     "RegionDescriptor",
     "RegionTree",
+    "Searcher",
     "__version__",
     "build_info",
     "detect",
     "errors",
+    "open_index",
     "reference",
 ]
 
@@ -43,6 +45,8 @@ _LAZY = {
     "InstanceIndex": "search",
     "Query": "search",
     "RegionDescriptor": "descriptors",
+    "Searcher": "search",
+    "open_index": "search",
 }
 
 

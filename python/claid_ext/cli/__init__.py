@@ -12,7 +12,18 @@ from claid_ext.errors import ClaidError
 
 __all__ = ["main"]
 
-COMMANDS = ("detect", "index", "search", "eval", "bench", "backbones", "doctor", "demo")
+COMMANDS = (
+    "detect",
+    "index",
+    "search",
+    "extract",
+    "load",
+    "eval",
+    "bench",
+    "backbones",
+    "doctor",
+    "demo",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

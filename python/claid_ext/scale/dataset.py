@@ -148,9 +148,9 @@ class DataSet:
             decode_vectors(rows) if rows.dtype == np.int8 else rows.astype(np.float32, copy=False),
         )
 
-    def removed(self, parts: int | None = None) -> NDArray[np.int64]:
-        """Return the numbers of removed images, int64 (n,), of the first `parts` removals."""
-        numbers = self.files.numbers("removed")[:parts]
+    def removed(self, first: int = 0, end: int | None = None) -> NDArray[np.int64]:
+        """Return the numbers of removed images, int64 (n,), of some or all removals."""
+        numbers = self.files.numbers("removed")[first:end]
         found = [self._table("removed", number)["image"].to_numpy() for number in numbers]
         return np.concatenate([np.empty(0, np.int64), *found])
 
@@ -212,7 +212,7 @@ class DataSet:
                 most = (1 << REGION_BITS) - 1
                 rows.append(photo._replace(error=f"{len(record)} regions, of at most {most}"))
                 continue
-            its = record.without_maps().to_bytes()
+            head = record.without_maps().to_bytes()
             maps = maps_to_bytes(record.maps) if record.maps else b""
             height, width = record.regions.image_size
             rows.append(
@@ -221,12 +221,12 @@ class DataSet:
                     width=width,
                     regions=len(record),
                     offset=offset,
-                    length=len(its),
+                    length=len(head),
                     maps_length=len(maps),
                 )
             )
-            blobs += [its, maps]
-            offset += len(its) + len(maps)
+            blobs += [head, maps]
+            offset += len(head) + len(maps)
         return rows, blobs
 
     def _regions(self, rows: Sequence[ImageRow], records: Sequence[ImageRecord | str]) -> Any:

@@ -86,7 +86,6 @@ def _workers(ray: Any, options: Options) -> int:
 def _starter(ray: Any, work: Work, options: Options) -> Callable[[], Any]:
     """Return what starts an actor."""
 
-    @ray.remote(num_cpus=1, num_gpus=options.gpus_per_worker)
     class ShardWorker:
         """Holds the networks of a worker, made at its first shard."""
 
@@ -99,7 +98,8 @@ def _starter(ray: Any, work: Work, options: Options) -> Callable[[], Any]:
                 self._run = self._work()
             return self._run(item)
 
-    return lambda: ShardWorker.remote(work)
+    actor = ray.remote(num_cpus=1, num_gpus=options.gpus_per_worker)(ShardWorker)
+    return lambda: actor.remote(work)
 
 
 def _dispatch(

@@ -7,13 +7,13 @@ has or lacks at that moment.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from claid_ext.errors import InvalidIndexError
 from claid_ext.scale.files import Files
 
-__all__ = ["Catalog", "read_catalog", "write_catalog"]
+__all__ = ["Catalog", "from_ranges", "read_catalog", "to_ranges", "write_catalog"]
 
 _FORMAT, _VERSION = "claid_ext.Catalog", 1
 
@@ -36,9 +36,7 @@ def read_catalog(files: Files, name: str) -> Catalog:
         content = json.loads(files.read(name))
         if (content["format"], content["version"]) != (_FORMAT, _VERSION):
             raise ValueError(f"version {content['version']} of {content['format']}")
-        ranges = content["shards"]
-        shards = frozenset(i for first, last in ranges for i in range(first, last + 1))
-        return Catalog(shards, int(content["removals"]))
+        return Catalog(frozenset(from_ranges(content["shards"])), int(content["removals"]))
     except FileNotFoundError:
         return Catalog()
     except (ValueError, KeyError, TypeError) as error:
@@ -50,13 +48,18 @@ def write_catalog(files: Files, name: str, catalog: Catalog) -> None:
     content = {
         "format": _FORMAT,
         "version": _VERSION,
-        "shards": _ranges(catalog.shards),
+        "shards": to_ranges(catalog.shards),
         "removals": catalog.removals,
     }
     files.write(name, (json.dumps(content) + "\n").encode())
 
 
-def _ranges(numbers: Iterable[int]) -> list[list[int]]:
+def from_ranges(ranges: Iterable[Sequence[int]]) -> set[int]:
+    """Return the numbers that `to_ranges` wrote down."""
+    return {number for first, last in ranges for number in range(first, last + 1)}
+
+
+def to_ranges(numbers: Iterable[int]) -> list[list[int]]:
     """Return the runs of numbers, each [first, last]."""
     ranges: list[list[int]] = []
     for number in sorted(numbers):

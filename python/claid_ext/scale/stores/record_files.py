@@ -61,7 +61,7 @@ class RecordFiles:
     def view(self, shards: Iterable[int], removals: int) -> RecordView:
         """Return the images of some shards, without those of the first `removals` removals."""
         parts = [self._part(shard) for shard in sorted(shards)]
-        dead = [self._dataset.removed(removals), *(part.replaced for part in parts)]
+        dead = [self._dataset.removed(0, removals), *(part.replaced for part in parts)]
         return RecordView(self._dataset, parts, np.unique(np.concatenate(dead)))
 
     def _part(self, shard: int) -> _Part:
