@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
 from claid_ext.errors import IndexLockedError, IndexMismatchError, InvalidIndexError
@@ -98,8 +99,11 @@ def test_running_again_does_what_is_missing_and_writes_the_same(make, fifty, con
     assert content(dataset) == before
     again = {name for name in before
              if (Path(dataset.address) / name).stat().st_mtime_ns != times[name]}  # fmt: skip
-    assert again == {f"{folder}/part-3.{end}" for folder, end in
-                     [("images", "parquet"), ("records", "bin"), ("regions", "parquet")]}  # fmt: skip
+    assert sorted(again) == [
+        "images/part-3.parquet",
+        "records/part-3.bin",
+        "regions/part-3.parquet",
+    ]
 
 
 def test_photos_are_appended_changed_and_removed_without_rebuilding(make, tmp_path):
@@ -112,7 +116,7 @@ def test_photos_are_appended_changed_and_removed_without_rebuilding(make, tmp_pa
     assert len(dataset.planned()) == 3
 
     more = made_photos(tmp_path / "p", 5, first=20)
-    os.replace(made_photos(tmp_path / "q", 1, first=99)[0], photos[4])
+    Path(made_photos(tmp_path / "q", 1, first=99)[0]).replace(photos[4])
     report = plan(dataset, listed([*photos, *more]))
     assert (report.new, report.changed, report.present) == (5, 1, 19)
     old = live(folder, dataset)  # the older state counts until the new one has a record
@@ -143,7 +147,7 @@ def test_shards_may_be_done_in_any_order(make, tmp_path):
     """A newer state that is done before the older one takes its place all the same."""
     photos = made_photos(tmp_path / "p", 4)
     dataset = make(photos)
-    os.replace(made_photos(tmp_path / "q", 1, first=99)[0], photos[1])
+    Path(made_photos(tmp_path / "q", 1, first=99)[0]).replace(photos[1])
     plan(dataset, listed(photos))
     run_shard(dataset, 1, MadeDescriber())
     assert set(live(tmp_path / "index", dataset)) == {photos[1]}
@@ -224,8 +228,14 @@ def s3():
         env={**os.environ, **keys}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     query = f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
-    fs = pa.fs.S3FileSystem("key", "word", endpoint_override=f"127.0.0.1:{port}", scheme="http",
-                            region="us-east-1", allow_bucket_creation=True)  # fmt: skip
+    fs = pyarrow.fs.S3FileSystem(
+        access_key="key",
+        secret_key="word",
+        endpoint_override=f"127.0.0.1:{port}",
+        scheme="http",
+        region="us-east-1",
+        allow_bucket_creation=True,
+    )
     for _ in range(600):
         try:
             fs.create_dir("bucket")
@@ -270,7 +280,7 @@ def test_a_place_that_cannot_be_reached_is_no_bad_photo(make, tmp_path):
     """Else a fault of the network would leave photos out for ever."""
     gone = f"s3://key:word@bucket/1.png?endpoint_override=127.0.0.1:{free_port()}&scheme=http"
     dataset = create(str(tmp_path / "data"), MadeDescriber())
-    plan(dataset, [Listed(gone + "&region=us-east-1&connect_timeout=1", (1, 1))])
+    plan(dataset, [Listed(gone + "&region=us-east-1", (1, 1))])
     with pytest.raises(OSError, match=r"."):
         run_all(dataset)
     assert dataset.done() == []
@@ -278,7 +288,7 @@ def test_a_place_that_cannot_be_reached_is_no_bad_photo(make, tmp_path):
 
 def test_files_are_whole_on_any_filesystem(tmp_path):
     """Where there is no single put, a file is written beside its place and moved there."""
-    fs = pa.fs.SubTreeFileSystem(str(tmp_path), pa.fs.LocalFileSystem())
+    fs = pyarrow.fs.SubTreeFileSystem(str(tmp_path), pyarrow.fs.LocalFileSystem())
     files = Files(str(tmp_path))
     files._fs, files._root, files._kind = fs, "deep", fs.type_name
     files.write("a/part-1.bin", b"123")
@@ -287,6 +297,6 @@ def test_files_are_whole_on_any_filesystem(tmp_path):
     assert files.read_ranges("a/part-1.bin", [(1, 2), (3, 9)]) == [b"56", b"7"]
     assert files.numbers("a") == [1]
     assert files.numbers("none") == []
-    assert os.listdir(tmp_path / "deep" / "a") == ["part-1.bin"]
+    assert [path.name for path in (tmp_path / "deep" / "a").iterdir()] == ["part-1.bin"]
     with pytest.raises(ValueError, match="nothing://x cannot be opened"):
         Files("nothing://user:word@x")

@@ -37,7 +37,7 @@ def run(work: Work, items: Sequence[int], options: Options) -> Iterator[Any]:
     while left:
         running: dict[Future[Any], int] = {}
         try:
-            for item, result in _in_one_pool(work, left, min(workers, len(left)), running):
+            for item, result in _in_one_pool(work, tuple(left), min(workers, len(left)), running):
                 left.remove(item)
                 yield result
         except BrokenProcessPool:
@@ -55,10 +55,9 @@ def _in_one_pool(
 ) -> Iterator[tuple[int, Any]]:
     """Yield (item, result) until all are done or a worker dies; `running` is what is handed out."""
     context = multiprocessing.get_context("spawn")
-    waiting = iter(items)
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
-        for item in waiting:
+        for item in items:
             running[pool.submit(_do, work, item)] = item
             if len(running) > workers:  # one more, so that no worker waits for us
                 yield from _finished(running)
