@@ -15,7 +15,6 @@ from claid_ext.scale import extract
 from claid_ext.scale.engines import ENGINES, MOST_DEATHS, Options, engine_named
 from claid_ext.scale.shard import run_shard
 from made import MadeDescriber
-from servers import free_port
 from work import Square, noted
 
 pytestmark = [
@@ -163,24 +162,3 @@ def alive(pid: int) -> bool:
         return False
     state = Path(f"/proc/{pid}/stat")
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def test_no_cluster_at_the_address_is_an_error(tmp_path, monkeypatch):
-    """In a process of its own: Ray keeps much of what it tried."""
-    pytest.importorskip("ray", reason="Ray is not installed")
-    code = f"""
-        from claid_ext.scale.engines import Options, engine_named
-        from work import Square
-        options = Options(workers=1, address="127.0.0.1:{free_port()}")
-        try:
-            list(engine_named("ray")(Square("."), range(3), options))
-        except ConnectionError as error:
-            print("ConnectionError")
-    """
-    run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
-        env={**os.environ, "PYTHONPATH": HERE, "RAY_gcs_rpc_server_connect_timeout_s": "1",
-             "RAY_NUM_REDIS_GET_RETRIES": "1"},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.stdout.strip() == "ConnectionError", run.stderr[-2000:]
