@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 from made import MadeDescriber, made_photos
 
-pytest.importorskip("pyarrow", reason="pyarrow is not installed")
-
 
 @pytest.fixture(scope="session")
 def fifty(tmp_path_factory):

@@ -1,8 +1,8 @@
 """Extractions that are killed at random moments, and what they leave; see bench/kill_rounds.py.
 
-A driver extracts made photos in a process of its own. It, or one of its workers, is killed, or the
-driver kills itself between two writes of a shard; then the next round goes on with the same data
-set. Once all is done, every photo must be there exactly once, as if nothing had happened.
+A driver extracts made photos in a process of its own. It, or one of its workers, is killed, or
+workers kill themselves between two writes of a shard; then the next round goes on with the same
+data set. Once all is done, every photo must be there exactly once, as if nothing had happened.
 """
 
 from __future__ import annotations
@@ -20,34 +20,17 @@ import numpy as np
 from claid_ext.scale import DataSet, create, plan
 from claid_ext.scale.planning import listed
 from claid_ext.scale.shard import run_shard
+from killing import WRITES
 from made import MadeDescriber, made_photos
 
 WAYS = ("driver", "worker", "between writes")
-PHOTOS, SHARD = 240, 8
+PHOTOS, SHARD = 120, 8
 
 _DRIVER = """
-    import os, sys, time
+    import sys
     from claid_ext.scale import DataSet, extract
-    from claid_ext.scale.dataset import Files
     from claid_ext.scale.engines import Options
-    from made import MadeDescriber
-
-    class Slow(MadeDescriber):
-        def __call__(self, images):
-            time.sleep(0.005)
-            return super().__call__(images)
-
-    write, left = Files.write, [int(sys.argv[3])]
-
-    def killing(files, name, content):
-        write(files, name, content)
-        if "/part-" in name:
-            left[0] -= 1
-            if left[0] == 0:
-                os.kill(os.getpid(), 9)
-
-    if left[0]:  # before this many writes; in the workers, which import this module too
-        Files.write = killing
+    from killing import Slow
 
     if __name__ == "__main__":
         print("begun", flush=True)
@@ -90,12 +73,13 @@ def _data_set(place: Path, photos: list[str]) -> DataSet:
 
 def _run_and_kill(script, engine, dataset, way, rng) -> None:
     """Run the driver, and kill it or a worker at a random moment; None: let it end."""
-    writes = int(rng.integers(1, 30)) if way == "between writes" else 0
     here = str(Path(__file__).parent)
-    path = os.pathsep.join([here, str(script.parent)])
-    command = [sys.executable, "-W", "ignore", script, engine, dataset.address, str(writes)]
+    env = {**os.environ, "PYTHONPATH": here}
+    if way == "between writes":
+        env[WRITES] = str(rng.integers(0, 15))
+    command = [sys.executable, "-W", "ignore", script, engine, dataset.address]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": path}
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if way else None, env=env
     ) as driver:
         driver.stdout.readline()
         if way in {"driver", "worker"}:

@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.fs
 import pyarrow.parquet as pq
 import pytest
+
+pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 from claid_ext.errors import IndexLockedError, IndexMismatchError, InvalidIndexError
 from claid_ext.index import EmbeddedStore
 from claid_ext.record import ImageRecord, maps_from_bytes

@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 from claid_ext.errors import WorkerLostError
 from claid_ext.scale import extract
 from claid_ext.scale.engines import ENGINES, MOST_DEATHS, Options, engine_named

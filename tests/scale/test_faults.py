@@ -9,6 +9,8 @@ import textwrap
 from pathlib import Path
 
 import pytest
+
+pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 from claid_ext.scale import extract
 from claid_ext.scale.engines import Options
 from kill_rounds import run_rounds
@@ -16,7 +18,7 @@ from made import MadeDescriber
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="POSIX signals and limits")
 
-ROUNDS = {"local": 16, "ray": 4}  # of 20; bench/kill_rounds.py does 200
+ROUNDS = {"local": 14, "ray": 6}  # of 20; bench/kill_rounds.py does 200
 
 
 @pytest.mark.parametrize("engine", list(ROUNDS))
