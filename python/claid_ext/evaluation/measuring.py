@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,12 +16,13 @@ from claid_ext.evaluation.metrics import Denominator
 from claid_ext.evaluation.ranking import ranking_of
 from claid_ext.evaluation.scoring import Ranking, score
 from claid_ext.evaluation.setup import Measurement, Setup
+from claid_ext.index.paths import absolute
 
 if TYPE_CHECKING:
     from claid_ext.backbones import Backbone
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detector
-    from claid_ext.search import InstanceIndex, Query
+    from claid_ext.search import InstanceIndex, Query, Searcher
     from claid_ext.search.finding import Prepared
 
 __all__ = ["Measurer"]
@@ -37,12 +39,15 @@ class Measurer:
     """Measures setups on sets; call it with both.
 
     work: the folder of the indexes, one for each set and setup. An interrupted run resumes there,
-    and images that are indexed already are not processed again.
+    and images that are indexed already are not processed again. index, dataset: what to search in
+    their place, as of `claid_ext.open_index`; it must hold the images of the sets.
     """
 
     work: Path
     denominator: Denominator = "min"
     show_progress: bool = True
+    index: str | None = None
+    dataset: str | None = None
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __call__(self, search_set: SearchSet, setup: Setup) -> Measurement:
@@ -53,8 +58,7 @@ class Measurer:
         """
         from claid_ext.search import Query
 
-        with self._index(search_set, setup) as index:
-            report = index.add([str(p) for p in search_set.images], progress=self.show_progress)
+        with self._opened(search_set, setup) as (index, unreadable):
             queries = [Query(query.image, query.boxes) for query in search_set.queries]
             both: list[Ranking] = []
             first: list[Ranking] = []
@@ -72,20 +76,39 @@ class Measurer:
                 bytes_per_image=float(sizes.mean()) if len(sizes) else 0.0,
                 largest_bytes=int(sizes.max(initial=0)),
                 milliseconds=_time_stages(index, search_set, queries, setup),
-                unreadable=len(report.failed),
+                unreadable=unreadable,
             )
 
     @staticmethod
     def _search(  # noqa: PLR0917 (one call, twice)
-        index: InstanceIndex,
+        index: Searcher,
         query: Prepared,
         search_set: SearchSet,
         rankings: list[Ranking],
         refine: int,
         expand: int,
     ) -> None:
-        (hits,) = index.search([query], len(index) or 1, refine=refine, expand=expand)
+        (hits,) = index.search(
+            [query], len(index) or 1, images=search_set.images, refine=refine, expand=expand
+        )
         rankings.append(ranking_of(hits, search_set.images))
+
+    @contextmanager
+    def _opened(self, search_set: SearchSet, setup: Setup) -> Iterator[tuple[Searcher, int]]:
+        """Open what is searched, and say how many of the set's images it cannot have."""
+        paths = [str(path) for path in search_set.images]
+        if self.index is None:
+            with self._index(search_set, setup) as made:
+                yield made, len(made.add(paths, progress=self.show_progress).failed)
+            return
+        from claid_ext.search import open_index
+
+        with open_index(self.index, dataset=self.dataset, device=setup.device) as index:
+            held = set(index.images)
+            missing = sum(absolute(path) not in held for path in paths)
+            if missing == len(paths):
+                raise ValueError(f"{self.index} holds no image of the set {search_set.name}")
+            yield index, missing
 
     def _index(self, search_set: SearchSet, setup: Setup) -> InstanceIndex:
         from claid_ext.regions import region_source
@@ -180,7 +203,7 @@ def _descriptor(setup: Setup, network: Backbone | None) -> RegionDescriptor:
 
 
 def _time_stages(
-    index: InstanceIndex, search_set: SearchSet, queries: list[Query], setup: Setup
+    index: Searcher, search_set: SearchSet, queries: list[Query], setup: Setup
 ) -> dict[str, float]:
     """Milliseconds of each stage, the median over a few images and queries spread over the set."""
     from claid_ext.describing import RegionDescriber
