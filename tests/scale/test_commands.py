@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -84,6 +85,24 @@ def test_from_photos_to_answers(claid, networks, tmp_path):
     ]
     status, _, err = claid("search", server, photos[7])
     assert (status, "dataset must say where their records are" in err) == (1, True)
+
+    image = {"width": 48, "height": 48, "instances": [{"instance": "a", "box": [4, 4, 30, 30]}]}
+    files = [f"photos/{number:05}.png" for number in range(55)]
+    references = {"images": [{"file": file, **image} for file in files]}
+    queries = [{"query": file, "image": file, "box": [4, 4, 30, 30], "instance": "a",
+                "positives": files[i + 1 : i + 3]} for i, file in enumerate(files[:4])]  # fmt: skip
+    Path("references.json").write_text(json.dumps(references))
+    Path("queries.json").write_text(json.dumps({"queries": queries}))
+    rows = []
+    for store, more in (("index", ()), (server, ("--dataset", "data"))):
+        table = ("eval", "search", "--data", ".", "--json", "table.json", "--index", store)
+        status, out, _ = claid(*table, *more)
+        assert (status, "grid, test_efficientnet" in out) == (0, True)
+        found = json.loads(Path("table.json").read_text())["rows"]
+        assert len(found) == 2  # stage 1 alone, both stages
+        rows.append([{column: value for column, value in row.items() if not column.endswith(" ms")}
+                     for row in found])  # fmt: skip
+    assert rows[0] == rows[1]
 
     assert claid("extract", photos[7], "-o", "data", "--remove")[1] == "data: 1 removed\n"
     for store, more in (("index", ()), (server, ("--dataset", "data"))):
