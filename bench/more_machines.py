@@ -94,10 +94,10 @@ def measure_extract(folder: Path, count: int) -> dict[str, object]:
 def made_records(dataset: DataSet, images: int, records: list[ImageRecord]) -> None:
     """Write so many images, by shards, whose records come from a list over and over."""
     size = int(dataset.manifest["shard photos"])
-    for start in range(0, images, size):
+    for shard, start in enumerate(range(0, images, size)):
         numbers = range(start, min(start + size, images))
         photos = [Listed(f"/made/{number:09}.jpg", (1, 1)) for number in numbers]
-        shard = dataset.add_listing(photos, [[]] * len(photos))
+        dataset.add_listing(shard, photos, [[]] * len(photos))
         chosen = [records[number % len(records)] for number in numbers]
         dataset.write_shard(shard, dataset.listing(shard), chosen)
 

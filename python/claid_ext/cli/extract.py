@@ -48,7 +48,8 @@ def add_parser(subparsers: Any) -> None:
         "--workers",
         type=int,
         metavar="N",
-        help="processes with networks of their own (default: one per CPU, of Ray's all but one)",
+        help="processes with networks of their own (default: one per CPU, of a cluster's CPUs all "
+        "but one)",
     )
     group.add_argument(
         "--gpus-per-worker",

@@ -154,10 +154,15 @@ class DataSet:
         found = [self._table("removed", number)["image"].to_numpy() for number in numbers]
         return np.concatenate([np.empty(0, np.int64), *found])
 
-    def add_listing(self, photos: Sequence[Listed], replaces: Sequence[list[int]]) -> int:
-        """List a new shard of at most 2^20 photos, and return its number."""
+    def next_shard(self) -> int:
+        """Return the number of the next shard to be listed."""
+        return max([-1, *self.planned(), *self.done()]) + 1
+
+    def add_listing(
+        self, shard: int, photos: Sequence[Listed], replaces: Sequence[list[int]]
+    ) -> None:
+        """List a new shard of at most 2^20 photos; `replaces` are their older numbers."""
         pa = import_pyarrow()
-        shard = max([-1, *self.planned(), *self.done()]) + 1
         columns = {
             "image": image_numbers(shard, len(photos)),
             "uri": [photo.uri for photo in photos],
@@ -166,7 +171,6 @@ class DataSet:
             "replaces": pa.array(replaces, pa.list_(pa.int64())),
         }
         self._write("listing", shard, pa.table(columns))
-        return shard
 
     def add_removed(self, images: Sequence[int]) -> int:
         """Note that images are removed; return how many removals there are now."""

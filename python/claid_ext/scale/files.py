@@ -138,11 +138,11 @@ class Files:
         found = (_PART.match(info.base_name) for info in self._fs.get_file_info(selector))
         return sorted(int(part[1]) for part in found if part)
 
-    def is_empty(self) -> bool:
-        """Whether nothing is there."""
+    def is_empty(self, but: str) -> bool:
+        """Whether nothing is there but files of one name, and what killed writers left."""
         selector = import_pyarrow().fs.FileSelector(self._root, allow_not_found=True)
         names = (info.base_name for info in self._fs.get_file_info(selector))
-        return all(_LEFTOVER.match(name) for name in names)
+        return all(name == but or _LEFTOVER.match(name) for name in names)
 
     def write(self, name: str, content: bytes) -> None:
         """Write a file whole, in place of an older one, so that it survives a power failure.

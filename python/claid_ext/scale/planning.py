@@ -77,7 +77,7 @@ def create(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     files = Files(address)
-    if not files.is_empty():
+    if not files.is_empty(but=BASIS):  # written by one that was killed before it was made
         raise FileExistsError(f"{files.shown()} is not empty")
     made, recipes = describer.manifest(), describer.recipe()
     basis, photos = _basis(describer, fitting.spread(sample), pca, batch)
@@ -164,6 +164,7 @@ def plan(dataset: DataSet, photos: Iterable[Listed]) -> PlanReport:
     with dataset.files.writing("listing"):
         states, numbers = _known(dataset)
         shard, replaces = list[Listed](), list[list[int]]()
+        number = dataset.next_shard()
         for photo in photos:
             if states.get(photo.uri) == photo.file:
                 report.present += 1
@@ -176,10 +177,10 @@ def plan(dataset: DataSet, photos: Iterable[Listed]) -> PlanReport:
             shard.append(photo)
             replaces.append(numbers.get(photo.uri, []))
             if len(shard) == dataset.manifest["shard photos"]:
-                dataset.add_listing(shard, replaces)
-                shard, replaces = [], []
+                dataset.add_listing(number, shard, replaces)
+                number, shard, replaces = number + 1, [], []
         if shard:
-            dataset.add_listing(shard, replaces)
+            dataset.add_listing(number, shard, replaces)
     return report
 
 

@@ -6,6 +6,7 @@ CPUs too, and wait for ever without a word where the actors hold them all.
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -62,9 +63,9 @@ def _start(ray: Any, options: Options) -> None:
     if options.address is not None:
         ray.init(address=options.address, log_to_driver=False, logging_level="ERROR")
         return
-    room = None if options.workers is None else options.workers + 1
-    # What more there is of each worker's one CPU is for Ray's own tasks.
-    ray.init(num_cpus=room, object_store_memory=OBJECT_STORE_BYTES, **quiet)
+    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
+    # Here the CPU that stays free is one in name only.
+    ray.init(num_cpus=workers + 1, object_store_memory=OBJECT_STORE_BYTES, **quiet)
 
 
 def _workers(ray: Any, options: Options) -> int:

@@ -8,9 +8,7 @@ No grouping of the server is trusted: rows are asked for until k distinct images
 from __future__ import annotations
 
 import json
-import threading
 import uuid
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +22,7 @@ from claid_ext.index.store import Candidates, Entry, FileState, ImageTable
 from claid_ext.record import CellMap, ImageRecord, check_record
 from claid_ext.scale.dataset import POSITION_BITS, REGION_BITS, DataSet, ImageRow, Listed
 from claid_ext.scale.stores.catalog import Catalog, read_catalog, write_catalog
+from claid_ext.scale.stores.client import import_pymilvus
 from claid_ext.scale.stores.record_files import RecordFiles, RecordView, live_images
 
 __all__ = ["INDEXES", "MilvusStore", "MilvusView"]
@@ -76,7 +75,7 @@ class MilvusStore:
         """
         if index not in INDEXES:
             raise ValueError(f"index must be one of {', '.join(INDEXES)}, got {index!r}")
-        self._milvus = _import_pymilvus()
+        self._milvus = import_pymilvus()
         self._alias, self._timeout = uuid.uuid4().hex, timeout
         self.dataset, self._records = dataset, RecordFiles(dataset)
         self._view: tuple[Catalog, RecordView] | None = None
@@ -161,7 +160,8 @@ class MilvusStore:
                 numbers = dict(zip(view.table.paths, view.table.ids.tolist(), strict=True))
             replaces = [[numbers[e.path]] if e.path in numbers else [] for e in in_order]
             listed = [Listed(entry.path, entry.file) for entry in in_order]
-            shard = self.dataset.add_listing(listed, replaces)
+            shard = self.dataset.next_shard()
+            self.dataset.add_listing(shard, listed, replaces)
             photos: list[ImageRow] = self.dataset.listing(shard)
             self.dataset.write_shard(shard, photos, [entry.record for entry in in_order])
             self.take(shard, np.empty(0, np.int64))
@@ -382,19 +382,3 @@ class MilvusView:
     def maps(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, tuple[CellMap, ...]]]:
         """Yield (id, maps) of images that have maps."""
         return self.files.maps(ids)
-
-
-_importing = threading.Lock()
-
-
-def _import_pymilvus() -> Any:
-    """Import the client, whose own imports warn of what they use."""
-    try:
-        with _importing, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import pymilvus
-    except ImportError as error:
-        raise ImportError(
-            f"a Milvus store needs pymilvus ({error}): pip install 'claid_ext[milvus]'"
-        ) from error
-    return pymilvus
