@@ -24,6 +24,7 @@ from claid_ext.scale.dataset import Listed, image_numbers
 from claid_ext.scale.files import Files, filesystem, uri_below
 from claid_ext.scale.planning import listed
 from claid_ext.scale.shard import run_shard
+from claid_ext.scale.stores.catalog import Catalog, read_catalog, write_catalog
 from made import DIM, MadeDescriber, made_photos
 from servers import free_port
 
@@ -198,6 +199,28 @@ def test_wrong_data_sets_are_refused(make, fifty, tmp_path):
     (Path(dataset.address) / "listing" / "part-0.parquet").write_bytes(b"PAR1 nothing PAR1")
     with pytest.raises(InvalidIndexError, match=r"part-0\.parquet is damaged"):
         run_all(dataset)
+
+
+def test_a_data_set_that_was_killed_while_it_was_made_is_made_again(tmp_path, make):
+    place = tmp_path / "data"
+    place.mkdir()
+    (place / "basis.bin").write_bytes(b"of the killed one")
+    (place / ".manifest.json.12-34.part").write_bytes(b"{")
+    assert make([]).planned() == []
+
+
+def test_a_catalog_is_what_was_written_or_an_error(tmp_path):
+    files = Files(str(tmp_path))
+    assert read_catalog(files, "stores/a.json") == Catalog(frozenset(), 0)
+    catalog = Catalog(frozenset([0, 1, 2, 5, 7, 8]), 3)
+    write_catalog(files, "stores/a.json", catalog)
+    assert read_catalog(files, "stores/a.json") == catalog
+    content = json.loads(files.read("stores/a.json"))
+    assert content["shards"] == [[0, 2], [5, 5], [7, 8]]
+    for wrong in ({**content, "version": 2}, {**content, "shards": [1]}, []):
+        files.write("stores/a.json", json.dumps(wrong).encode())
+        with pytest.raises(InvalidIndexError, match=r"a\.json cannot be read"):
+            read_catalog(files, "stores/a.json")
 
 
 def test_one_process_plans_and_one_extracts_at_a_time(make, fifty):

@@ -134,7 +134,7 @@ def test_wrong_stores_are_refused(extracted, make, uri, tmp_path):
     with pytest.raises(ValueError, match="index must be one of IVF_SQ8, FLAT, got 'HNSW'"):
         load(dataset, f"milvus:{uri}", index="HNSW")
     with pytest.raises(StoreUnavailableError, match="the Milvus server"):
-        server_store("http://127.0.0.1:9", dataset, timeout=1.0)
+        server_store("http://127.0.0.1:9", dataset, timeout=1)
     load(dataset, str(tmp_path / "index"))
     other = make(photos[:3], "other")
     run_all(other)
@@ -175,7 +175,7 @@ def test_a_server_that_is_killed_while_loading(extracted, uri):
     """Its clients get an error; started again, loading goes on, and nothing is lost or doubled."""
     server = own_server()
     dataset, _ = extracted
-    store = server_store(uri, dataset, create=True, timeout=10.0)
+    store = server_store(uri, dataset, create=True, timeout=10)
     empty = np.empty(0, np.int64)
     for shard in dataset.done()[:6]:
         store.take(shard, empty)

@@ -87,6 +87,9 @@ def test_ranking_in_scope(store, kind):
         assert_ranked(found, truth, 4, exact=kind.exact)
 
 
+LIMIT = 16  # of candidates, as a server has one
+
+
 class Doubtful(NamedTuple):
     """A view whose candidates are worse than the contract asks for, in one way."""
 
@@ -107,7 +110,7 @@ class Doubtful(NamedTuple):
 
     @property
     def most_candidates(self) -> int | None:
-        return self.real.most_candidates
+        return LIMIT if self.way == "limited" else self.real.most_candidates
 
     def records(self, ids):
         return self.real.records(ids)
@@ -118,6 +121,8 @@ class Doubtful(NamedTuple):
 
     def spoilt(self, its, number):
         images, scores = its.images, its.scores
+        if self.way == "limited":
+            return Candidates(images[:LIMIT], scores[:LIMIT], its.exhausted)
         if self.way == "fewer":
             part = slice(0, max(1, len(images) // 3))
             return Candidates(images[part], scores[part], False)
@@ -132,10 +137,13 @@ class Doubtful(NamedTuple):
         return Candidates(stale, scores, its.exhausted)
 
 
-@pytest.mark.parametrize("way", ["fewer", "none for some", "doubled", "stale"])
+@pytest.mark.parametrize("way", ["fewer", "limited", "none for some", "doubled", "stale"])
 @pytest.mark.parametrize("all_of", [False, True])
 def test_ranking_is_right_whatever_is_proposed(store, kind, way, all_of):
-    """A store may propose fewer rows than asked for, the same ones twice, or removed ones."""
+    """A store may propose fewer rows than asked for, the same ones twice, or removed ones.
+
+    Also only so many, which are too few for k images.
+    """
     entries = [entry(i, rows=4 + i % 9) for i in range(150)]
     store.upsert(entries)
     store.settle()

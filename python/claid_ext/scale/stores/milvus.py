@@ -31,7 +31,7 @@ INDEXES = ("IVF_SQ8", "FLAT")
 MOST_ROWS = 16_384  # Milvus' limit of rows a query
 ROWS_AT_ONCE = 10_000  # inserted in one call: 8 MiB of 208 dimensions, its limit being 64
 IDS_AT_ONCE = 4096  # in an expression
-CALL_SECONDS = 120.0
+CALL_SECONDS = 120  # a whole number, or else the client tries again for minutes
 CELLS, PROBES = 1024, 32  # of IVF, in each of the server's segments of some 600,000 rows
 KEY, IMAGE, VECTOR = "key", "image", "vector"
 
@@ -53,7 +53,7 @@ class MilvusStore:
         collection: str | None = None,
         create: bool = False,
         index: str = INDEXES[0],
-        timeout: float = CALL_SECONDS,
+        timeout: int = CALL_SECONDS,
     ) -> None:
         """Open a collection, or make it where there is none.
 
@@ -65,7 +65,7 @@ class MilvusStore:
         create : whether to make it.
         index : of a new one: "IVF_SQ8" looks into 32 of 1,024 cells and more from round to round;
             "FLAT" compares all vectors, and so proposes surely the nearest.
-        timeout : seconds that a call may take.
+        timeout : seconds that a call may take, with all that the client tries again.
 
         Raises
         ------
