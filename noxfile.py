@@ -237,7 +237,7 @@ def everything(session: nox.Session) -> None:
     for command in readme_commands()[:-1]:
         session.run("bash", "-c", command, external=True)
     install_browser(session)
-    session.install("-q", ".[integrations]", *groups("lint", "docs"))
+    session.install("-q", ".[integrations,ray,milvus]", *groups("lint", "docs"))
     stamp.write_text(run)
 
 
@@ -297,12 +297,22 @@ def docs(session: nox.Session) -> None:
     in_everything(session, "python", "docs/check_site.py", "site")
 
 
+@nox.session
+def scale(session: nox.Session) -> None:
+    """Ray, a Milvus server and an S3 server, all on this machine, and what runs on them."""
+    # The one server that PyPI has, the client that fits it, and what that client still needs.
+    server = ("milvus==2.3.5", "pymilvus==2.3.7", "setuptools<81", "marshmallow<4", "moto[server]")
+    session.install("-q", ".[offline,ray,milvus,test]", *server)
+    stores = tracked("tests/search/test_store_*.py")
+    session.run("pytest", "-q", "tests/scale", *stores)
+
+
 # --- All of it
 
 # The sessions of a run, in the order in which they are begun: those that others wait for, and the
 # longest, first. Each pattern is a name, or a name before its parameters.
 RUN = ["everything", "lint", "kernels", "readme", "core", "tidy", "sanitizers", "seeds"]
-RUN += ["blas", "bench", "types", "docs"]
+RUN += ["scale", "blas", "bench", "types", "docs"]
 
 
 def sessions_of(names: Iterable[str]) -> list[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from claid_ext.descriptors import RegionDescriptor
     from claid_ext.detector import Detection, Detector
     from claid_ext.inputs import named_images
-    from claid_ext.search import Hit, InstanceIndex, Query
+    from claid_ext.search import Hit, InstanceIndex, Query, Searcher, open_index
 
 __all__ = [
     "Detection",
@@ -29,11 +29,13 @@ __all__ = [
     "Query",
     "RegionDescriptor",
     "RegionTree",
+    "Searcher",
     "__version__",
     "build_info",
     "detect",
     "errors",
     "named_images",
+    "open_index",
     "reference",
 ]
 
@@ -46,6 +48,8 @@ _LAZY = {
     "Query": "search",
     "RegionDescriptor": "descriptors",
     "named_images": "inputs",
+    "Searcher": "search",
+    "open_index": "search",
 }
 
 

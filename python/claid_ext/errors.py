@@ -8,8 +8,10 @@ __all__ = [
     "IndexLockedError",
     "IndexMismatchError",
     "InvalidIndexError",
+    "StoreUnavailableError",
     "UnreadableImageError",
     "WeightsUnavailableError",
+    "WorkerLostError",
 ]
 
 
@@ -47,3 +49,11 @@ class BasisChangedError(IndexMismatchError):
 
 class IndexLockedError(ClaidError, RuntimeError):
     """Another process is writing to the index."""
+
+
+class StoreUnavailableError(ClaidError, OSError):
+    """The server of a store does not answer, or refuses what it is asked."""
+
+
+class WorkerLostError(ClaidError, RuntimeError):
+    """Workers of an engine died again and again at the same work, or none of them finishes any."""

@@ -142,6 +142,8 @@ def decode_image(
     ------
     UnreadableImageError : no image in one of these formats, cut short, or too large.
     """
+    if not content:
+        raise UnreadableImageError(f"{what}: the file is empty")
     return _decoded(io.BytesIO(content), what, formats=_FORMATS, most_pixels=most_pixels)
 
 
@@ -167,8 +169,6 @@ def _decoded(
                 )
             image.load()
             return _upright_rgb(image)
-    except UnreadableImageError:
-        raise
     except FileNotFoundError:
         raise UnreadableImageError(f"{what}: there is no such file") from None
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):

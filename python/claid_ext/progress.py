@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-__all__ = ["progress"]
+__all__ = ["counting", "progress"]
 
 T = TypeVar("T")
 
@@ -36,3 +37,27 @@ def progress(
     from tqdm import tqdm
 
     yield from tqdm(iterable, total=total, desc=description, unit=unit, file=sys.stderr)
+
+
+@contextmanager
+def counting(
+    total: int, description: str, unit: str, disable: bool | None = None
+) -> Iterator[Callable[[int, str], None]]:
+    """Give a function that moves a bar on by a number of items, and shows a note behind it.
+
+    The parameters are as of `progress`.
+    """
+    if disable is None:
+        disable = not sys.stderr.isatty()
+    if disable:
+        yield lambda items, note: None
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=description, unit=unit, file=sys.stderr) as bar:
+
+        def step(items: int, note: str) -> None:
+            bar.set_postfix_str(note, refresh=False)
+            bar.update(items)
+
+        yield step

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+from stores import KINDS
 
 DIM = 8
 SIZE = (160, 120)
@@ -227,3 +228,24 @@ def stored_records(index):
 @pytest.fixture(scope="session")
 def stored():
     return stored_records
+
+
+@pytest.fixture(params=list(KINDS))
+def kind(request):
+    """Each kind of store."""
+    with KINDS[request.param].in_use() as kind:
+        yield kind
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Where a store may be made."""
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def store(kind, place):
+    """An empty store of each kind."""
+    store = kind.make(place)
+    yield store
+    store.close()

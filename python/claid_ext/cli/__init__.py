@@ -12,7 +12,19 @@ from claid_ext.errors import ClaidError
 
 __all__ = ["main"]
 
-COMMANDS = ("detect", "index", "search", "serve", "eval", "bench", "backbones", "doctor", "demo")
+COMMANDS = (
+    "detect",
+    "index",
+    "search",
+    "serve",
+    "extract",
+    "load",
+    "eval",
+    "bench",
+    "backbones",
+    "doctor",
+    "demo",
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

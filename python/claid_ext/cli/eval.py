@@ -115,6 +115,13 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
         _add_system_options(parser)
     if name == "search":
         parser.add_argument("--sets", nargs="+", metavar="DIR", help="folders in the data (all)")
+        parser.add_argument(
+            "--index",
+            metavar="INDEX",
+            help="search this in place of building one: a folder, or milvus:URI with --dataset; "
+            "networks and regions are its own",
+        )
+        parser.add_argument("--dataset", metavar="DATASET", help="records of milvus:URI")
     if name == "table7":
         parser.add_argument(
             "--backbones", nargs="+", metavar="NAME", help="default: the paper's five"
@@ -257,6 +264,9 @@ def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
 
     setups = _setups(args)
     measure = Measurer(args.work, args.denominator, cache=getattr(args, "cache", None))
+    if getattr(args, "index", None) is not None:
+        measure.index, measure.dataset = args.index, args.dataset
+        setups = [_setup_of(args.index, args.dataset, setups[0])]
     if args.table == "table6":
         return tables.table6(args.data, setups[0], measure, args.set), None
     if args.table == "table7":
@@ -284,6 +294,23 @@ def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
         "table5": tables.table5,
     }
     return make[args.table](args.data, setups, measure), None
+
+
+def _setup_of(index: str, dataset: str | None, given: Setup) -> Setup:
+    """The setup that an index was made with, by its manifest; searched as was given."""
+    from claid_ext.search import open_index
+
+    with open_index(index, dataset=dataset) as opened:
+        made = opened.manifest
+    regions, descriptor = made["regions"], made["descriptor"]
+    backbone = ((made["recipes"]["regions"] or {}).get("backbone") or {}).get("name")
+    return given.but(
+        regions=regions["name"],
+        backbone=backbone or given.backbone,
+        descriptor=descriptor["name"],
+        pooling=descriptor.get("pooling", given.pooling),
+        pca=made["pca"],
+    )
 
 
 def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:

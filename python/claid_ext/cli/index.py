@@ -5,31 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claid_ext.choices import MAX_REGIONS, REGION_SOURCES
-from claid_ext.cli._descriptor import DEFAULT_DESCRIPTOR, add_descriptor_options, descriptor_from
-from claid_ext.cli._detector import (
-    DEFAULT_BACKBONE,
-    add_detector_options,
-    detect_options,
-    detector_from,
-)
-from claid_ext.cli._regions import add_file_options, check_file_options, file_options
-from claid_ext.regions import region_source
+from claid_ext.cli._networks import add_network_options, networks_from
 
 if TYPE_CHECKING:
     from claid_ext.search import InstanceIndex
 
 __all__ = ["add_parser", "run"]
-
-_REGIONS = (
-    *("regions", "backbone", "weights", "scales", "max_regions"),
-    *("regions_file", "images_json", "regions_min_score"),
-)
-"""Options that ask for other regions than an index has."""
 
 _DESCRIPTION = """\
 Describe the regions of photos and store them in the folder INDEX, where `claid search` finds them.
@@ -49,15 +33,9 @@ def add_parser(subparsers: Any) -> None:
         "--workers", type=int, default=2, metavar="N", help="threads that read photos (default: 2)"
     )
     parser.add_argument(
-        "--regions", choices=REGION_SOURCES, help="where regions come from (default: detect)"
-    )
-    parser.add_argument(
         "--factory",
         metavar="F",
         help="faiss index factory string, such as IVF4096,PQ64 (default: Flat)",
-    )
-    parser.add_argument(
-        "--pca", type=int, metavar="N", help="length of the whitened vectors (default: 208)"
     )
     parser.add_argument(
         "--probes", type=int, metavar="N", help="cells searched of an IVF index (default: 32)"
@@ -67,11 +45,7 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="afterwards read all photos again, fit the index's basis to them and recode them",
     )
-    add_file_options(parser)
-    add_detector_options(parser)
-    add_descriptor_options(parser)
-    # None stands for "not given": an existing index then keeps what it has.
-    parser.set_defaults(backbone=None, descriptor=None, max_regions=None)
+    add_network_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -101,39 +75,15 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _open(args: argparse.Namespace) -> InstanceIndex:
-    """Open the index if there is one, or create it.
-
-    Options that were not given are the index's own.
-    """
+    """Open the index if there is one, or create it."""
     from claid_ext.index.manifest import has_manifest, read_manifest
     from claid_ext.search import InstanceIndex
     from claid_ext.search.recipes import Running
 
-    new = not has_manifest(args.output)
-    asks_regions = _asked(args, *_REGIONS) or any(
-        name != "threads" for name in detect_options(args)
+    there = has_manifest(args.output)
+    source, descriptor = networks_from(
+        args, read_manifest(args.output)["recipes"] if there else None
     )
-    asks_vectors = _asked(args, "descriptor", "descriptor_weights", "pooling", "layer", "octaves")
-    if not new:
-        _take_from(args, read_manifest(args.output)["recipes"])
-    args.regions = args.regions or "detect"
-    check_file_options(args, [args.regions])
-    args.backbone = args.backbone or DEFAULT_BACKBONE
-    args.descriptor = args.descriptor or DEFAULT_DESCRIPTOR
-    source = descriptor = detector = None
-    tokens = asks_vectors and args.descriptor == "tokens"
-    if ((new or asks_regions) and args.regions == "detect") or tokens:
-        detector = detector_from(args, keep_features=tokens)
-    if new or asks_regions:
-        source = region_source(
-            args.regions,
-            detector if args.regions == "detect" else None,
-            args.scales,
-            max_regions=MAX_REGIONS if args.max_regions is None else args.max_regions,
-            **file_options(args, args.regions, masks=args.pooling == "mask"),
-        )
-    if new or asks_vectors:
-        descriptor = descriptor_from(args, detector)
     return InstanceIndex.open_or_create(
         args.output,
         descriptor=descriptor,
@@ -143,55 +93,3 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
         probes=args.probes,
         running=Running(args.device, args.threads, args.batch_size),
     )
-
-
-def _take_from(args: argparse.Namespace, recipes: Mapping[str, Any]) -> None:
-    """Let the index's own be what was not asked for, so that an option alone means that option.
-
-    Of a network that is another than the index's, nothing is taken.
-    """
-    regions, vectors = recipes["regions"] or {}, recipes["descriptor"] or {}
-    tokens = vectors.get("recipe") == "tokens"
-    if args.regions in {None, "detect"} and regions.get("recipe") == "detect":
-        own = {"scales": regions["scales"], "max_regions": regions["max_regions"]}
-        _fill(args, "backbone", regions["backbone"], {**own, **regions["options"]})
-    elif tokens:
-        _fill(args, "backbone", vectors["backbone"], {})
-    if args.regions in {None, "file"} and regions.get("recipe") == "file":
-        _take_file(args, regions)
-    if tokens:
-        _fill(args, "descriptor", {"name": "tokens"}, {"pooling": vectors["pooling"]})
-    elif vectors.get("recipe") == "network":
-        own = {"octaves": vectors["octaves"], "pooling": vectors["pooling"]}
-        _fill(args, "descriptor", vectors, {**own, "layer": vectors["layers"]})
-
-
-def _take_file(args: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
-    """Let the index's file, and how it is read, be what was not asked for."""
-    from claid_ext.search.recipes import make_source
-
-    args.regions = "file"
-    if args.regions_file is None:
-        make_source(recipe)  # which checks that it has not changed
-        args.regions_file, args.images_json = recipe["file"], recipe["images_json"]
-    for option, name in (("regions_min_score", "min_score"), ("max_regions", "max_regions")):
-        if getattr(args, option) is None:
-            setattr(args, option, recipe[name])
-
-
-def _fill(
-    args: argparse.Namespace, network: str, recipe: Mapping[str, Any], own: Mapping[str, Any]
-) -> None:
-    """Take a network's name, weights and options from its recipe, unless another is asked for."""
-    if getattr(args, network) not in {None, recipe["name"]}:
-        return
-    weights = "weights" if network == "backbone" else "descriptor_weights"
-    file = recipe.get("weights")
-    taken = {network: recipe["name"], weights: file and Path(file), **own}
-    for name, value in taken.items():
-        if getattr(args, name) is None:
-            setattr(args, name, value)
-
-
-def _asked(args: argparse.Namespace, *names: str) -> bool:
-    return any(getattr(args, name) is not None for name in names)

@@ -24,7 +24,11 @@ def add_parser(subparsers: Any) -> None:
         description="Find the images of an index that show a thing, and where it is. Stage 1 finds "
         "the images by the vectors of their regions, stage 2 the box on the maps of the best ones.",
     )
-    parser.add_argument("index", type=Path, metavar="INDEX", help="made by `claid index`")
+    parser.add_argument(
+        "index",
+        metavar="INDEX",
+        help="made by `claid index` or `claid load`: a folder, or milvus:URI with --dataset",
+    )
     parser.add_argument("query", type=Path, metavar="QUERY", help="an image")
     parser.add_argument(
         "--box",
@@ -73,17 +77,20 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="print to stderr how long each stage took"
     )
+    parser.add_argument(
+        "--dataset", metavar="DATASET", help="where the records of milvus:URI are (claid extract)"
+    )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0, even if nothing was found."""
-    from claid_ext.search import InstanceIndex, Query, report
+    from claid_ext.search import Query, open_index, report
     from claid_ext.search.finding import StageTimes
     from claid_ext.search.likely import LEAST_PHOTOS
 
     query = Query(args.query, args.box, all_of=args.all_of)
-    with InstanceIndex.open(args.index, device=args.device) as index:
+    with open_index(args.index, dataset=args.dataset, device=args.device) as index:
         times = StageTimes()
         hits = index.search(
             query,

@@ -18,7 +18,7 @@ from claid_ext.evaluation.ranking import ranking_of
 from claid_ext.evaluation.scoring import Ranking
 from claid_ext.files import write_whole
 from claid_ext.images import read_photo
-from claid_ext.index.paths import file_state
+from claid_ext.index.paths import absolute, file_state
 from claid_ext.progress import progress as show_progress
 from claid_ext.search.finding import Prepared, StageTimes
 from claid_ext.search.query import Query, query_boxes
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from claid_ext.descriptors.cam_weight import CamWeight
     from claid_ext.images import Photo
-    from claid_ext.search import InstanceIndex
+    from claid_ext.search import InstanceIndex, Searcher
 
-__all__ = ["BagEngine", "CamEngine", "Engine", "IndexEngine"]
+__all__ = ["BagEngine", "CamEngine", "Engine", "IndexEngine", "OpenedEngine"]
 
 
 class Engine(Protocol):
@@ -67,17 +67,27 @@ class Engine(Protocol):
         """Close the files."""
 
 
-class IndexEngine:
-    """Regions and their vectors in an `InstanceIndex`."""
+class OpenedEngine:
+    """Regions and their vectors in what is there already, whichever store holds them."""
 
-    def __init__(self, index: InstanceIndex, images: Sequence[Path]) -> None:
+    def __init__(self, index: Searcher, images: Sequence[Path]) -> None:
         """Search among a set's images."""
         self.index = index
         self._images = images
 
     def add(self, progress: bool) -> int:
-        """Build or complete the index, as `Engine`."""
-        return len(self.index.add([str(path) for path in self._images], progress=progress).failed)
+        """Add nothing; return how many of the images are not there.
+
+        Raises
+        ------
+        ValueError : none is there.
+        """
+        del progress
+        held = set(self.index.images)
+        missing = sum(absolute(path) not in held for path in self._images)
+        if missing == len(self._images):
+            raise ValueError(f"{self.index.path} holds no image of the set")
+        return missing
 
     def prepare(self, query: Query) -> Any:
         """Describe a query, as `Engine`."""
@@ -127,6 +137,20 @@ class IndexEngine:
     def close(self) -> None:
         """Close the index."""
         self.index.close()
+
+
+class IndexEngine(OpenedEngine):
+    """Regions and their vectors in an `InstanceIndex`, which is built."""
+
+    index: InstanceIndex
+
+    def __init__(self, index: InstanceIndex, images: Sequence[Path]) -> None:
+        """Search among a set's images."""
+        super().__init__(index, images)
+
+    def add(self, progress: bool) -> int:
+        """Build or complete the index, as `Engine`."""
+        return len(self.index.add([str(path) for path in self._images], progress=progress).failed)
 
 
 class _CamAsked(NamedTuple):

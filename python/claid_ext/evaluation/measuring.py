@@ -14,7 +14,7 @@ import numpy as np
 from claid_ext.errors import ClaidError
 from claid_ext.evaluation.caching import ForwardCache
 from claid_ext.evaluation.datasets import SearchSet
-from claid_ext.evaluation.engines import BagEngine, Engine
+from claid_ext.evaluation.engines import BagEngine, Engine, OpenedEngine
 from claid_ext.evaluation.making import Maker
 from claid_ext.evaluation.metrics import Denominator
 from claid_ext.evaluation.scoring import Ranking, Scores, score
@@ -38,13 +38,16 @@ class Measurer:
 
     work: the folder of the indexes, one for each set and setup. An interrupted run resumes there,
     and images that are indexed already are not processed again. cache: a folder where what networks
-    give is kept, so that systems that share one run it once; None for none.
+    give is kept, so that systems that share one run it once; None for none. index, dataset: what to
+    search in place of indexes of its own, as of `claid_ext.open_index`; it must hold the sets.
     """
 
     work: Path
     denominator: Denominator = "min"
     show_progress: bool = True
     cache: InitVar[Path | None] = None
+    index: str | None = None
+    dataset: str | None = None
     maker: Maker = field(init=False, repr=False)
 
     def __post_init__(self, cache: Path | None) -> None:
@@ -63,7 +66,7 @@ class Measurer:
         """
         from claid_ext.search import Query
 
-        with closing(self.maker.engine(search_set, setup)) as engine:
+        with closing(self._engine(search_set, setup)) as engine:
             unreadable = engine.add(self.show_progress)
             queries = [Query(query.image, query.boxes) for query in search_set.queries]
             ways = _ways(setup)
@@ -94,6 +97,14 @@ class Measurer:
                 milliseconds=self._time_stages(engine, search_set, queries, setup),
                 unreadable=unreadable,
             )
+
+    def _engine(self, search_set: SearchSet, setup: Setup) -> Engine:
+        if self.index is None:
+            return self.maker.engine(search_set, setup)
+        from claid_ext.search import open_index
+
+        opened = open_index(self.index, dataset=self.dataset, device=setup.device)
+        return OpenedEngine(opened, search_set.images)
 
     def _progress(self, queries: list[Any]) -> Iterator[Any]:
         from claid_ext.progress import progress

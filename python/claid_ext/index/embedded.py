@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from claid_ext.index import base as faiss_base
 from claid_ext.index.coded import CodedRows, read_coded
 from claid_ext.index.lock import writer_lock
+from claid_ext.index.ranking import is_among
 from claid_ext.index.sqlite import RecordFile
 from claid_ext.index.store import Candidates, Entry, FileState, ImageTable
 from claid_ext.record import CellMap, ImageRecord
@@ -74,9 +75,11 @@ class EmbeddedStore:
         self._view = None
         self._file.close()
 
-    def upsert(self, entries: Sequence[Entry]) -> None:
-        """Store images in one transaction."""
+    def upsert(self, entries: Sequence[Entry], state: dict[str, Any] | None = None) -> None:
+        """Store images, and set entries of the state, in one transaction."""
         with self._transaction():
+            for name, value in (state or {}).items():
+                self._file.set(name, value)
             dim = self.dim
             for entry in entries:
                 if (its := entry.record.vectors.shape[1]) != dim:
@@ -218,7 +221,17 @@ class EmbeddedView:
         owner[np.repeat(table.first, table.counts) + inside] = np.repeat(table.ids, table.counts)
         return owner
 
-    def candidates(self, queries: NDArray[np.float32], count: int, effort: int) -> list[Candidates]:
+    @property
+    def most_candidates(self) -> None:
+        """Any number."""
+
+    def candidates(
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        effort: int,
+        where: NDArray[np.int64] | None = None,
+    ) -> list[Candidates]:
         """Find the vectors of highest inner product, in a faiss index and behind it."""
         found = [self._tail_candidates(query, count) for query in queries]
         if self._coded is not None:
@@ -263,4 +276,4 @@ class EmbeddedView:
         return self._file.maps(self._known(ids))
 
     def _known(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        return ids[np.isin(ids, self.table.ids)]
+        return ids[is_among(ids, self.table.ids)]

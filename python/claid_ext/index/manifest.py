@@ -75,7 +75,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-def check_same(folder: Path, stored: Any, given: Any, what: str) -> None:
+def check_same(folder: Path | str, stored: Any, given: Any, what: str) -> None:
     """Compare options as the manifest has them with those of what is given now.
 
     Raises

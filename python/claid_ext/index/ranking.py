@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from claid_ext.index.store import Candidates, StoreView
 from claid_ext.record import ImageRecord
 
-__all__ = ["Best", "Scope", "VectorQuery", "rank_everything", "rank_images"]
+__all__ = ["Best", "Scope", "VectorQuery", "is_among", "rank_everything", "rank_images"]
 
 FIRST_ROWS = 64  # asked for at least in the first round
 ROWS_PER_IMAGE = 4  # asked for in the first round, times k
@@ -87,31 +87,43 @@ def rank_images(
     A list per query, best first; equal scores in the order the images were added.
     """
     table = view.table
-    allowed = set(table.ids[scope.images].tolist())
+    allowed = table.ids[scope.images]
     most = int(table.counts[scope.images].sum())
+    where = None if len(allowed) == len(table.ids) else allowed
     pending = [_Pending(query) for query in queries]
     count, effort = max(FIRST_ROWS, ROWS_PER_IMAGE * k), 1
     while active := [one for one in pending if not one.done]:
         if count >= most:
-            _score_everything(active, k, view, table.ids[scope.images], scope)
+            _score_everything(active, k, view, allowed, scope)
             break
         boxes = np.concatenate([one.query.vectors for one in active])
-        found = view.candidates(np.ascontiguousarray(boxes), count, effort)
+        found = view.candidates(np.ascontiguousarray(boxes), count, effort, where)
+        all_proposed = view.most_candidates is not None and count >= view.most_candidates
         start = 0
         for one in active:
             its = found[start : start + len(one.query.vectors)]
             start += len(its)
             proposed = np.unique(np.concatenate([candidates.images for candidates in its]))
-            _score(one, [i for i in proposed.tolist() if i in allowed], view, scope)
+            _score(one, proposed[is_among(proposed, allowed)].tolist(), view, scope)
             _take_best(one, k)
             if len(one.ranking) == k:
                 one.done = (
                     one.ranking[-1].score > _bound(one.query, its, view.score_error) + ROUNDING
                     if view.exact
-                    else len(one.scored) >= APPROXIMATE_IMAGES * k
+                    else all_proposed or len(one.scored) >= APPROXIMATE_IMAGES * k
                 )
-        count, effort = 4 * count, 4 * effort
+        # A store that has proposed all it can knows no better way to the rest than to score it.
+        count, effort = most if all_proposed else 4 * count, 4 * effort
     return [one.ranking for one in pending]
+
+
+def is_among(ids: NDArray[np.int64], all_ids: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which ids (n,) are among others, which ascend; bool (n,)."""
+    if len(all_ids) == 0:
+        return np.zeros(len(ids), bool)
+    places = np.minimum(np.searchsorted(all_ids, ids), len(all_ids) - 1)
+    found: NDArray[np.bool_] = all_ids[places] == ids
+    return found
 
 
 def _bound(query: VectorQuery, found: list[Candidates], score_error: float) -> float:

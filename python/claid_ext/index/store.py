@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from claid_ext.record import CellMap, ImageRecord
 
-__all__ = ["Candidates", "Entry", "FileState", "ImageTable", "Store", "StoreView"]
+__all__ = [
+    "Candidates",
+    "Entry",
+    "FileState",
+    "GrowingStore",
+    "ImageTable",
+    "Store",
+    "StoreView",
+]
 
 FileState = tuple[int, int]
 """A file's length in bytes and modification time in ns, to notice changes; zeros for no file."""
@@ -36,12 +44,16 @@ class ImageTable(NamedTuple):
     ----------
     ids : int64 (M,), ascending; the number of a removed image is never used again.
     counts : int64 (M,), regions of each.
-    paths : (M,) absolute paths.
+    paths : (M,) absolute paths, or URIs.
     """
 
     ids: NDArray[np.int64]
     counts: NDArray[np.int64]
     paths: list[str]
+
+    def path(self, image: int) -> str:
+        """Return the path of an image that is there."""
+        return self.paths[int(np.searchsorted(self.ids, image))]
 
 
 class Candidates(NamedTuple):
@@ -52,7 +64,7 @@ class Candidates(NamedTuple):
     images : int64 (n,), the id of each vector's image; an image may come several times, and -1
         stands for one that has been removed.
     scores : float32 (n,), inner products; they may be approximate.
-    exhausted : whether there are no more at this effort.
+    exhausted : whether these are all that there are at this effort.
     """
 
     images: NDArray[np.int64]
@@ -79,7 +91,17 @@ class StoreView(Protocol):
         scored by the vectors that records stand for. Only to be read where `exact`.
         """
 
-    def candidates(self, queries: NDArray[np.float32], count: int, effort: int) -> list[Candidates]:
+    @property
+    def most_candidates(self) -> int | None:
+        """How many candidates a query can have, however many are asked for; None: any number."""
+
+    def candidates(
+        self,
+        queries: NDArray[np.float32],
+        count: int,
+        effort: int,
+        where: NDArray[np.int64] | None = None,
+    ) -> list[Candidates]:
         """Find the vectors of highest inner product.
 
         Parameters
@@ -87,6 +109,8 @@ class StoreView(Protocol):
         queries : float32 (Q, D).
         count : how many vectors per query, at most.
         effort : by how much to multiply the work that an approximate search does by default.
+        where : int64 (n,), ascending: the ids of the only images that are wanted, None for all. A
+            store may propose others as well.
         """
 
     def records(self, ids: NDArray[np.int64]) -> Iterator[tuple[int, ImageRecord]]:
@@ -114,13 +138,6 @@ class Store(Protocol):
     def delete_images(self, paths: Sequence[str]) -> int:
         """Remove images, and return how many of them were there."""
 
-    def recode(self, records: Iterator[tuple[int, ImageRecord]], state: dict[str, Any]) -> None:
-        """Replace the records of stored images, by id, and set entries of the state; all or none.
-
-        The vectors may have other dimensions afterwards: `records` then covers every image, or, of
-        an empty store, `state` has the new "dim".
-        """
-
     def writing(self) -> AbstractContextManager[None]:
         """Hold the writer's lock over several changes; otherwise each change takes it by itself."""
 
@@ -129,6 +146,9 @@ class Store(Protocol):
 
     def file_states(self) -> dict[str, FileState]:
         """Return the state that each image's file had when it was stored, by path."""
+
+    def record_bytes(self) -> NDArray[np.int64]:
+        """Return how many bytes the record of each image takes, maps included, int64 (M,)."""
 
     def holds(self, path: str) -> bool:
         """Whether there is an image of this path."""
@@ -141,3 +161,14 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close the files or connections."""
+
+
+class GrowingStore(Store, Protocol):
+    """A store whose basis is fitted while it grows: its records can be coded anew."""
+
+    def recode(self, records: Iterator[tuple[int, ImageRecord]], state: dict[str, Any]) -> None:
+        """Replace the records of stored images, by id, and set entries of the state; all or none.
+
+        The vectors may have other dimensions afterwards: `records` then covers every image, or, of
+        an empty store, `state` has the new "dim".
+        """

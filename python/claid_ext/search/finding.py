@@ -124,12 +124,11 @@ def find(
             raise BasisChangedError("the index's basis has changed since the query was prepared")
         table = view.table
         scope = Scope(matching(table.paths, options.images), options.min_size)
-        names = dict(zip(table.ids.tolist(), table.paths, strict=True))
         found = []
         for query in queries:
-            finder = _Finder(query, view, scope, options, basis, calibration, times)
+            ranked = _Finder(query, view, scope, options, basis, calibration, times).ranked()
             found.append(
-                [_hit(one, names[one.best.image], query, calibration) for one in finder.ranked()]
+                [_hit(one, table.path(one.best.image), query, calibration) for one in ranked]
             )
     return found
 

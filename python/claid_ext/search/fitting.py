@@ -23,7 +23,7 @@ from claid_ext.descriptors.shipped import shipped_basis
 from claid_ext.errors import ClaidError, UnreadableImageError
 from claid_ext.images import read_photo
 from claid_ext.index.paths import file_state, is_name
-from claid_ext.index.store import FileState, Store
+from claid_ext.index.store import FileState, GrowingStore, Store
 from claid_ext.progress import progress as show_progress
 from claid_ext.record import ImageRecord
 
@@ -40,6 +40,7 @@ __all__ = [
     "code",
     "final_dim",
     "fit",
+    "fitted",
     "frozen_basis",
     "refit",
     "spread",
@@ -132,7 +133,7 @@ def all_have_maps(store: Store) -> bool:
         )
 
 
-def to_raw(store: Store, describer: RegionDescriber) -> bool:
+def to_raw(store: GrowingStore, describer: RegionDescriber) -> bool:
     """Make the records of a small index hold whole cells again, by reading its photos again.
 
     Returns
@@ -154,7 +155,7 @@ def to_raw(store: Store, describer: RegionDescriber) -> bool:
     return True
 
 
-def fit(store: Store, describer: RegionDescriber, dims: int | None) -> None:
+def fit(store: GrowingStore, describer: RegionDescriber, dims: int | None) -> None:
     """Fit a basis to an index whose records hold whole cells, and code them all with it."""
     descriptor = map_descriptor(describer.descriptor)
     assert descriptor is not None
@@ -164,11 +165,11 @@ def fit(store: Store, describer: RegionDescriber, dims: int | None) -> None:
         cells: list[list[np.ndarray]] = []
         for _, maps in view.maps(np.array(sample, np.int64)):
             cells.append([one.values.reshape(-1, one.values.shape[2]) for one in maps])
-    basis = _fitted(cells, descriptor, dims)
+    basis = fitted(cells, descriptor, dims)
     code(store, describer, basis, len(sample))
 
 
-def code(store: Store, describer: RegionDescriber, basis: Basis, photos: int) -> None:
+def code(store: GrowingStore, describer: RegionDescriber, basis: Basis, photos: int) -> None:
     """Code the records of an index, which hold whole cells, with a basis."""
     from claid_ext.descriptors.pooling import FeatureMap
 
@@ -195,7 +196,7 @@ def code(store: Store, describer: RegionDescriber, basis: Basis, photos: int) ->
 
 
 def refit(
-    store: Store, describer: RegionDescriber, dims: int | None, *, progress: bool = False
+    store: GrowingStore, describer: RegionDescriber, dims: int | None, *, progress: bool = False
 ) -> int:
     """Fit the basis to an index's photos as they are now, and code all of them with it.
 
@@ -230,7 +231,7 @@ def refit(
     cells = [
         [one.values.reshape(-1, one.values.shape[2]) for one in record.maps] for _, record in shown
     ]
-    basis = _fitted(cells, descriptor, dims)
+    basis = fitted(cells, descriptor, dims)
     coder = RegionDescriber(describer.source, describer.descriptor, basis)
     records = show_progress(
         _described(coder, paths, stored, files), len(paths), "coding", disable=disable
@@ -239,7 +240,7 @@ def refit(
     return len(sample)
 
 
-def _fitted(
+def fitted(
     cells: Sequence[Sequence[np.ndarray]], descriptor: RegionDescriptor, dims: int | None
 ) -> Basis:
     """Fit a basis to the cells of some photos, (n, C) of each layer of each."""

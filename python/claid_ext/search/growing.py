@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from claid_ext.describing import map_descriptor
 from claid_ext.index.paths import absolute, file_state
-from claid_ext.index.store import Entry, Store
+from claid_ext.index.store import Entry, GrowingStore
 from claid_ext.record import ImageRecord, check_vectors
 from claid_ext.regions import Regions
 from claid_ext.search import fitting
@@ -36,7 +36,9 @@ ROWS_A_COMMIT = 4096  # of vectors that are known already; 32 MiB of 2048 dimens
 class Writer:
     """Puts photos into the store of an index; its methods are those of `InstanceIndex`."""
 
-    def __init__(self, path: Path, store: Store, networks: Networks, dims: int | None) -> None:
+    def __init__(
+        self, path: Path, store: GrowingStore, networks: Networks, dims: int | None
+    ) -> None:
         """Take the parts of an index; `dims` is the length of whitened vectors, None for 208."""
         self._path = path
         self._store = store

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from claid_ext.describing import Descriptor
     from claid_ext.detector import Detector
 
-__all__ = ["given_source", "make_folder", "source_of"]
+__all__ = ["given_source", "make_empty", "make_folder", "source_of"]
 
 
 def source_of(
@@ -95,11 +95,26 @@ def make_folder(
         "pca": pca,
         "probes": probes,
     }
+    basis = start_basis(network, pca) if network else None
+    make_empty(path, options, dim if basis is None else basis.vector_dim, Frozen(basis, 0))
+
+
+def make_empty(path: Path, options: dict[str, Any], dim: int, frozen: Frozen) -> None:
+    """Make an empty index in a new or empty folder.
+
+    Parameters
+    ----------
+    path : the folder.
+    options : of its manifest.
+    dim : length of its vectors.
+    frozen : its basis.
+
+    Raises
+    ------
+    FileExistsError : the folder holds something.
+    """
     path.mkdir(parents=True, exist_ok=True)
     with writer_lock(path):
         clear_leftovers(path)
-        basis = start_basis(network, pca) if network else None
-        if basis is not None:
-            dim = basis.vector_dim
-        EmbeddedStore(path, dim=dim, state=Frozen(basis, 0).state()).close()
+        EmbeddedStore(path, dim=dim, state=frozen.state()).close()
         write_manifest(path, options)

@@ -63,7 +63,7 @@ class Networks:
 
     def __init__(
         self,
-        folder: Path,
+        folder: Path | str,
         manifest: Recipe,
         *,
         source: RegionSource | None = None,
@@ -116,7 +116,7 @@ class Networks:
         if recipe is None:
             what = "detector" if part == "regions" else part
             raise IndexMismatchError(
-                f"{self._folder} was made with a {what} of your own: give it to InstanceIndex.open"
+                f"{self._folder} was made with a {what} of your own: give it when opening"
             )
         return recipe
 

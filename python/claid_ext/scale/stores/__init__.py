@@ -1,0 +1,1 @@
+"""Stores that reach beyond one machine: a server proposes images, files hold their records."""
