@@ -55,7 +55,7 @@ def main() -> None:
         "regions": region_source("detect", detector, THREE_SCALES, max_regions=None),
     }
     with tempfile.TemporaryDirectory() as name:
-        work = Path(name)  # of the default 100 photos, and of the other way "before" and "after"
+        work = Path(name)
         given = find_images([args.photos_at])
         photos = []
         for number in range(args.photos):

@@ -16,6 +16,7 @@ pytest.importorskip("torch")
 pytest.importorskip("torchvision")
 pytest.importorskip("faiss")
 from bases import DIM, MOST, broken, changed, check_coded, check_plain, content, gone, larger, state
+from claid_ext.cli import main
 from claid_ext.regions import Regions
 from claid_ext.search import InstanceIndex, fitting
 from claid_ext.search.recipes import Networks
@@ -279,6 +280,26 @@ def test_a_photo_that_is_not_as_it_was_leaves_the_shipped_basis(  # noqa: PLR091
         assert sorted(index.images) == paths
         assert {name: after[name] for name in before} == before
         assert index.search(paths[6], 1)[0][0].image == paths[6]
+
+
+@pytest.mark.usefixtures("few", "shipped")
+def test_the_command_says_why_an_index_keeps_the_shipped_basis(
+    tmp_path, index, album, monkeypatch, capsys
+):
+    paths = album(tmp_path / "photos", 7)
+    index.add(paths[:5])
+    gone(paths[2])
+    monkeypatch.setattr(
+        "claid_ext.cli.index._open",
+        lambda _: InstanceIndex.open(index.path, descriptor=index.descriptor),
+    )
+    assert main(["index", *paths[5:], "-o", str(index.path)]) == 0
+    printed = capsys.readouterr()
+    assert "2 added" in printed.out
+    assert f"keeps the basis shipped for its network: {paths[2]}" in printed.err
+    index.remove(paths[2])
+    assert main(["index", *paths[5:], "-o", str(index.path), "--refit"]) == 0
+    assert state(index)[1] == 6
 
 
 @pytest.mark.usefixtures("few")
