@@ -90,7 +90,7 @@ struct BoxSearchOptions {
     double mean_weight = 0.25;      // of w, likewise
     double contrast_weight = 0.25;  // of o
     double region_weight = 0.1;     // of the highest IoU with a stored region
-    double least_iou = 0.4;         // of boxes that take part in the answer's mean
+    double least_iou = 0.5;         // of boxes that take part in the answer's mean
     double temperature = 0.05;      // of their weights
 };
 

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from claid_ext.descriptors.pooling import FeatureMap
     from claid_ext.regions import Regions, RegionSource
 
-__all__ = ["Describer", "Descriptor", "RegionDescriber", "map_descriptor", "record_of"]
+__all__ = [
+    "Describer",
+    "Descriptor",
+    "RegionDescriber",
+    "map_descriptor",
+    "map_records",
+    "record_of",
+]
 
 
 class Descriptor(Protocol):
@@ -94,11 +101,7 @@ class RegionDescriber:
     def describe(self, photos: Sequence[Photo], regions: Sequence[Regions]) -> list[ImageRecord]:
         """Return the record of each photo, whose regions are already known."""
         if network := map_descriptor(self.descriptor):
-            maps = network.maps(photos, regions)
-            return [
-                record_of(its, one, network.network.layers, self.basis)
-                for its, one in zip(regions, maps, strict=True)
-            ]
+            return map_records(network, photos, regions, self.basis)
         dim = self.descriptor.manifest()["dim"]
         records = []
         vectors = self.descriptor(photos, regions)
@@ -126,6 +129,20 @@ def map_descriptor(descriptor: Descriptor) -> RegionDescriptor | None:
     return (
         cast("RegionDescriptor", descriptor) if getattr(descriptor, "two_stages", False) else None
     )
+
+
+def map_records(
+    descriptor: RegionDescriptor,
+    photos: Sequence[Photo],
+    regions: Sequence[Regions],
+    basis: Basis | None,
+) -> list[ImageRecord]:
+    """Make the records of photos whose regions are known, with the maps; `basis` as `record_of`."""
+    maps = descriptor.maps(photos, regions)
+    return [
+        record_of(its, one, descriptor.network.layers, basis)
+        for its, one in zip(regions, maps, strict=True)
+    ]
 
 
 def record_of(

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import inspect
 import math
-import os
-import subprocess
-import sys
-import tracemalloc
 from collections.abc import Callable
 from typing import Any
 
 import claid_ext
 import numpy as np
 import pytest
-from claid_ext import RegionTree, _core, build_info, reference
+from claid_ext import _core, reference
 from claid_ext._arguments import check_options
-from claid_ext.errors import CudaUnavailableError
 
 GRID = (12, 15)
 
@@ -38,14 +33,6 @@ def core_options() -> dict[str, Any]:
     defaults = inspect.signature(claid_ext.detect).parameters
     taken = {name: defaults[name].default for name in inspect.signature(check_options).parameters}
     return check_options(**taken)._asdict()
-
-
-@pytest.fixture(scope="module")
-def wanted(X: Any) -> RegionTree:
-    tree = reference.detect(X, GRID)
-    assert isinstance(tree, RegionTree)
-    assert len(tree) > 1
-    return tree
 
 
 @pytest.mark.parametrize(("value", "name"), [(np.nan, "nan"), (np.inf, "inf"), (-np.inf, "-inf")])
@@ -255,172 +242,3 @@ def test_preset_sets_dominance_unless_given(run: Callable[..., Any], X: Any) -> 
     given = run(X, GRID, preset="released", dominance=0.2)
     np.testing.assert_array_equal(given.dummy, given.dominance <= 0.2)
     assert run(X, GRID) == run(X, GRID, dominance=0.2)
-
-
-@pytest.mark.parametrize(
-    "grid", [[12, 15], np.array(GRID), (np.int16(12), np.uint8(15))], ids=["list", "array", "ints"]
-)
-def test_grids(run: Callable[..., Any], X: Any, wanted: RegionTree, grid: Any) -> None:
-    assert run(X, grid) == wanted
-
-
-def test_array_layouts(run: Callable[..., Any], X: Any, wanted: RegionTree) -> None:
-    wide = np.zeros((2 * len(X), 41), np.float32)
-    wide[::2, 1::2] = X
-    packed = np.frombuffer(b"\0" + X.tobytes(), np.uint8)[1:].view(np.float32).reshape(X.shape)
-    assert not packed.flags.aligned or packed.ctypes.data % 4
-    read_only = X.copy()
-    read_only.flags.writeable = False
-    for features in (
-        X.astype(">f4"),
-        X.astype(">f8"),
-        X.astype(np.float64),
-        X.astype(np.longdouble),
-        np.asfortranarray(X),
-        wide[::2, 1::2],
-        X[::-1][::-1],
-        packed,
-        read_only,
-    ):
-        before = features.copy()
-        assert run(features, GRID) == wanted
-        np.testing.assert_array_equal(features, before)
-
-
-def test_dtypes_are_rounded_to_float32(run: Callable[..., Any], X: Any) -> None:
-    half = X.astype(np.float16)
-    assert run(half, GRID) == run(half.astype(np.float32), GRID)
-    whole = np.rint(9 * X)
-    for dtype in (np.int8, np.int16, np.int32, np.int64):
-        assert run(whole.astype(dtype), GRID) == run(whole, GRID)
-    assert run(X > 0, GRID) == run((X > 0).astype(np.float32), GRID)
-    nested = [whole[:6].tolist()]
-    assert run(nested, (2, 3), min_patches=2) == [run(whole[:6], (2, 3), min_patches=2)]
-
-
-class OnlyArray:
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return self.data
-
-
-class OnlyDlpack:
-    def __init__(self, data: Any) -> None:
-        self.data = data
-
-    def __dlpack__(self, **kwargs: Any) -> Any:
-        return self.data.__dlpack__(**kwargs)
-
-    def __dlpack_device__(self) -> tuple[int, int]:
-        return (1, 0)
-
-
-@pytest.mark.parametrize("wrap", [OnlyArray, OnlyDlpack])
-def test_arrays_of_other_libraries(
-    run: Callable[..., Any], X: Any, wanted: RegionTree, wrap: Any
-) -> None:
-    assert run(wrap(X), GRID) == wanted
-    assert run([wrap(X), X], GRID) == [wanted, wanted]
-
-
-def test_batches(run: Callable[..., Any], X: Any, wanted: RegionTree) -> None:
-    tall = X.reshape(12, 15, -1).swapaxes(0, 1).reshape(X.shape)
-    other = run(tall, (15, 12))
-    assert run([], GRID) == run([], []) == run(np.zeros((0, 180, 20)), GRID) == []
-    assert run([X], GRID) == run((X,), [GRID]) == run(X[None], GRID) == [wanted]
-    assert run([X, tall], [GRID, (15, 12)]) == [wanted, other]
-    assert run([X, tall], np.array([GRID, (15, 12)])) == [wanted, other]
-    # Channels may differ from image to image.
-    assert run([X, X[:, :5]], GRID) == [wanted, run(X[:, :5], GRID)]
-
-
-def test_torch_tensors(run: Callable[..., Any], X: Any, wanted: RegionTree) -> None:
-    torch = pytest.importorskip("torch")
-    tensor = torch.from_numpy(X)
-    assert run(tensor, GRID) == wanted
-    assert run(tensor.double(), torch.Size(GRID)) == wanted
-    assert run(tensor.clone().requires_grad_(), GRID) == wanted
-    assert run(tensor.t().contiguous().t(), GRID) == wanted
-    assert run(torch.stack([tensor, tensor]), GRID, device=torch.device("cpu")) == [wanted, wanted]
-    assert run([tensor, X], GRID) == [wanted, wanted]
-    for dtype in (torch.bfloat16, torch.float16, torch.float8_e4m3fn, torch.int32):
-        rounded = tensor.to(dtype)
-        assert run(rounded, GRID) == run(rounded.float().numpy(), GRID)
-    for wrong in (tensor.to(torch.complex64), tensor.to_sparse()):
-        with pytest.raises(TypeError, match="features must be a dense tensor of real numbers"):
-            run(wrong, GRID)
-    with pytest.raises(ValueError, match="features is a meta tensor"):
-        run(tensor.to("meta"), GRID)
-
-
-def test_float32_is_not_copied(make_features: Callable[..., Any]) -> None:
-    X = make_features("noise", 0, 40, 40, 700)  # 4.5 MB; its Q15 rows are not NumPy's
-    for features in (X, X.reshape(1, *X.shape), [X]):
-        tracemalloc.start()
-        claid_ext.detect(features, (40, 40))
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        assert peak < 1_000_000
-
-
-@pytest.mark.skipif(_core.cuda_available()[0], reason="CUDA is here")
-def test_cuda_where_there_is_none_says_why(X: Any) -> None:
-    reason = _core.cuda_available()[1]
-    assert reason
-    for device in ("cuda", "cuda:1"):
-        with pytest.raises(CudaUnavailableError) as error:
-            claid_ext.detect(X, GRID, device=device)
-        assert reason in str(error.value)
-
-    class OnCuda(OnlyDlpack):
-        def __dlpack_device__(self) -> tuple[int, int]:
-            return (2, 0)
-
-    for features in (OnCuda(X), [X, OnCuda(X)]):
-        with pytest.raises(CudaUnavailableError, match="features are on a CUDA device") as error:
-            claid_ext.detect(features, GRID)
-        assert reason in str(error.value)
-
-
-def test_build_info() -> None:
-    info = build_info()
-    assert info["version"] == claid_ext.__version__
-    assert info["simd"] in info["simd_usable"]
-    assert info["simd_usable"][0] == info["simd_compiled"][0] == "scalar"
-    assert set(info["simd_usable"]) <= set(info["simd_compiled"])
-    assert isinstance(info["cuda"], bool)
-    assert isinstance(info["cuda_reason"], str)
-
-
-def test_unknown_simd_level() -> None:
-    with pytest.raises(ValueError, match="mmx"):
-        _core.set_simd_level("mmx")
-    assert _core.simd_level() in _core.simd_levels()
-
-
-@pytest.mark.parametrize("level", _core.simd_levels())
-def test_claid_simd_forces_a_level(level: str) -> None:
-    code = "import claid_ext; print(claid_ext.build_info()['simd'])"
-    out = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "CLAID_SIMD": level},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert out.stdout.strip() == level
-
-
-def test_claid_simd_must_be_there() -> None:
-    code = "import claid_ext, numpy; claid_ext.detect(numpy.ones((4, 1)), (2, 2))"
-    out = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "CLAID_SIMD": "mmx"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert out.returncode == 1
-    assert "mmx" in out.stderr

@@ -249,3 +249,39 @@ def store(kind, place):
     store = kind.make(place)
     yield store
     store.close()
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """A basis from 6 photos on, of 8 at most."""
+    from bases import LEAST, MOST
+    from claid_ext.search import fitting
+
+    monkeypatch.setattr(fitting, "LEAST_PHOTOS", LEAST)
+    monkeypatch.setattr(fitting, "BASIS_PHOTOS", MOST)
+    # A default of the function, taken when it was defined.
+    monkeypatch.setattr(fitting.spread, "__defaults__", (MOST,))
+
+
+@pytest.fixture(name="index")
+def two_stage_index(tmp_path, two_stage):
+    """An empty index of that small network and a grid of regions."""
+    from claid_ext.search import InstanceIndex
+
+    folder = tmp_path / "i"
+    with InstanceIndex.create(folder, descriptor=two_stage, regions="grid") as made:
+        yield made
+
+
+@pytest.fixture
+def shipped(monkeypatch, two_stage, tmp_path, album):
+    """A basis that comes with the package for the small network, fitted on other photos."""
+    from claid_ext.search import InstanceIndex, fitting
+
+    with InstanceIndex.create(tmp_path / "of", descriptor=two_stage, regions="full") as other:
+        with monkeypatch.context() as patch:
+            patch.setattr(fitting, "LEAST_PHOTOS", 3)
+            other.add(album(tmp_path / "others", 3, first=90))
+        basis = other.basis
+    monkeypatch.setattr(fitting, "shipped_basis", lambda network: basis)
+    return basis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -234,3 +235,24 @@ def test_shipped_basis_is_found_by_its_networks_weights(real_descriptor):
 def test_a_layer_basis_fits_by_itself(cells, basis):
     layer = LayerBasis.fit(cells[0], 70)
     np.testing.assert_array_equal(layer.centroids, basis[0].centroids)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_fitting_uses_the_fast_kernel_and_leaves_faiss_as_it_was(cells, monkeypatch, fails):
+    """faiss would take a slower one for fewer than 32,000 cells."""
+    import faiss
+
+    real, seen = faiss.Kmeans.train, []
+
+    def train(kmeans, part):
+        seen.append(faiss.cvar.distance_compute_blas_threshold)
+        if fails:
+            raise RuntimeError("out of memory")
+        return real(kmeans, part)
+
+    monkeypatch.setattr(faiss.Kmeans, "train", train)
+    before = faiss.cvar.distance_compute_blas_threshold
+    with pytest.raises(RuntimeError) if fails else nullcontext():
+        LayerBasis.fit(cells[0], 70)
+    assert set(seen) == {1}
+    assert faiss.cvar.distance_compute_blas_threshold == before > 1

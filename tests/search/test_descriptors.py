@@ -134,6 +134,23 @@ def test_any_module_and_the_same_answer_in_any_batch():
         RegionDescriptor(module)([images[0]], [Regions.of_boxes((9, 9), [[0, 0, 9, 9]])])
 
 
+@pytest.mark.parametrize(("given", "sizes"), [(None, [1, 1, 1]), (2, [2, 1])])
+def test_on_a_cpu_images_go_through_the_network_one_by_one(given, sizes):
+    """Unless more are asked for: larger batches take longer per image there."""
+    seen = []
+
+    class Mean(torch.nn.Module):
+        def forward(self, batch):
+            seen.append(len(batch))
+            return torch.nn.functional.avg_pool2d(batch, 16)
+
+    images = [np.zeros((64, 64, 3), np.uint8)] * 3
+    regions = [Regions.whole((64, 64))] * 3
+    describe = RegionDescriptor(Mean(), batch_size=given, device="cpu")
+    describe.maps(images, regions)
+    assert seen == sizes
+
+
 def test_cells_of_all_layers_but_the_last():
     class TwoLayers(torch.nn.Module):
         def forward(self, batch):

@@ -69,6 +69,12 @@ def run(args: argparse.Namespace) -> int:
             f"{args.output}: {report.added} added ({report.added / seconds:.1f} images/s), "
             f"{report.present} already present, {len(failed)} failed; {len(index)} images in total"
         )
+    if report.no_own_basis:
+        print(
+            f"{args.output} keeps the basis shipped for its network: {report.no_own_basis}. Remove "
+            "photos that are gone, add again those that have changed, and use --refit",
+            file=sys.stderr,
+        )
     for path, why in failed:
         print(why if path in why else f"{path}: {why}", file=sys.stderr)
     return 1 if failed else 0

@@ -43,7 +43,7 @@ class View(NamedTuple):
 
 
 def view_maps(
-    network: ConvNetwork | TokenNetwork, views: Sequence[View], batch_size: int = 8
+    network: ConvNetwork | TokenNetwork, views: Sequence[View], batch_size: int = 1
 ) -> list[list[FeatureMap]]:
     """Make the feature maps of views; views of one size go through the network together.
 
@@ -80,7 +80,7 @@ def view_maps(
 
 
 def photo_maps(
-    network: ConvNetwork | TokenNetwork, images: Sequence[Image.Image], batch_size: int = 8
+    network: ConvNetwork | TokenNetwork, images: Sequence[Image.Image], batch_size: int = 1
 ) -> list[list[FeatureMap]]:
     """Make the feature maps of whole photos at the size at which they are kept, one per layer.
 

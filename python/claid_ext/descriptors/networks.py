@@ -105,7 +105,7 @@ class ConvNetwork:
             if larger; each further one is twice as large.
         device : where it runs; None for the CPU, or CUDA where there is a device.
         """
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(device or _best_device())
         self.module = module.eval().to(self.device)
         self.name, self.layers = name, layers
         self.mean, self.std = mean, std
@@ -348,6 +348,9 @@ def timm_network(
     layers = tuple(layers or (spec.layers if spec else names[-1:]))
     if missing := [layer for layer in layers if layer not in names]:
         raise ValueError(f"layer must be one of {', '.join(names)} for {name}, got {missing[0]!r}")
+    if torch.device(device or _best_device()).type == "cpu":
+        # Where the weights are so, all maps are too: about 1.2 to 2 times as fast as NCHW.
+        network.to(memory_format=torch.channels_last)
     config = network.pretrained_cfg
     return ConvNetwork(
         _Intermediates(network, [names.index(layer) for layer in layers]),
@@ -358,3 +361,7 @@ def timm_network(
         octaves=octaves or 1,
         device=device,
     )
+
+
+def _best_device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"

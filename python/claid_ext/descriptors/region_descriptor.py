@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["RegionDescriptor"]
 
 _TOKENS = "tokens:"  # before a backbone's name
+_GPU_BATCH = 8
 _PROBE_SIZE = (64, 64)  # of an image by which a network's dimensions are found out
 
 
@@ -47,7 +48,7 @@ class RegionDescriptor:
         layer: str | Sequence[str] | None = None,
         octaves: int | None = None,
         device: str | torch.device | None = None,
-        batch_size: int = 8,
+        batch_size: int | None = None,
     ) -> None:
         """Load the network.
 
@@ -73,7 +74,8 @@ class RegionDescriptor:
             through the network; smaller regions are pooled on larger octaves
             (`ConvNetwork.octave_of`). None for 1; not for "whitened".
         device : where the network runs; None for CUDA if there is a GPU, else the CPU.
-        batch_size : how many images of one size go through it together.
+        batch_size : how many images of one size go through it together; None for 8 on a GPU and 1
+            on the CPU, where more take longer per image.
 
         Raises
         ------
@@ -86,12 +88,12 @@ class RegionDescriptor:
             raise ValueError(f"octaves must be from 1 to 4 or None, got {octaves!r}")
         if pooling == "whitened" and octaves not in {None, 1}:
             raise ValueError(f'octaves is not for pooling="whitened", got {octaves}')
-        if batch_size < 1:
+        if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         layers = (layer,) if isinstance(layer, str) else layer
         self.network = _network(backbone, weights, layers, device, octaves)
         self.pooling = pooling
-        self.batch_size = batch_size
+        self.batch_size = batch_size or (_GPU_BATCH if _on_gpu(self.network) else 1)
         self._source = backbone if isinstance(backbone, str) else None
         self._weights = _lasting(weights)
         self._dim: int | None = None
@@ -278,6 +280,11 @@ def _network(
     raise TypeError(
         f"descriptor must be a name, a Backbone or a torch module, got {type(backbone).__name__}"
     )
+
+
+def _on_gpu(network: ConvNetwork | TokenNetwork) -> bool:
+    where = network.backbone.device if isinstance(network, TokenNetwork) else network.device
+    return str(where).startswith("cuda")
 
 
 def _lasting(weights: str | Path | None) -> str | None:

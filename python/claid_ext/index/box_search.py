@@ -21,7 +21,7 @@ of the query. max o is the highest o of step 1.
 2. Around the best 40 (in a tie the earliest): 9 shifts (0, +-0.2 of a side) times 7 scalings (1;
    both sides by 1.19 or 0.84; one side by either), clipped to the photo. An option: then once more
    at half the steps around the best 20 of all.
-3. The answer is the mean of all boxes with IoU >= 0.4 with the best, weighted by
+3. The answer is the mean of all boxes with IoU >= 0.5 with the best, weighted by
    exp((s - s_best) / 0.05).
 
 A map covers the photo from its upper left corner. Where the photo is not a whole number of cells,
@@ -148,7 +148,7 @@ class BoxSearchOptions:
     mean_weight: float = 0.25
     contrast_weight: float = 0.25
     region_weight: float = 0.1
-    least_iou: float = 0.4
+    least_iou: float = 0.5
     temperature: float = 0.05
 
     def __post_init__(self) -> None:

@@ -34,13 +34,19 @@ _NO_TEXT = "its name is not valid text (Unicode)"
 class AddReport:
     """What became of images given to `InstanceIndex.add`.
 
-    `added` and `present` (already in the index, unchanged) are counts; `failed` has the path of
-    each image that could not be used, and the reason.
+    Attributes
+    ----------
+    added : how many.
+    present : how many were in the index already, unchanged.
+    failed : the path of each image that could not be used, and the reason.
+    no_own_basis : why an index that has photos enough for a basis of its own goes on with the one
+        shipped for its network, as one of its older photos is gone or has changed; else "".
     """
 
     added: int = 0
     present: int = 0
     failed: list[tuple[str, str]] = field(default_factory=list)
+    no_own_basis: str = ""
 
 
 class _Read(NamedTuple):

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from claid_ext.describing import RegionDescriber, map_descriptor, record_of
+from claid_ext.describing import map_records, record_of
 from claid_ext.descriptors.basis import Basis, default_dims
 from claid_ext.descriptors.shipped import shipped_basis
-from claid_ext.errors import ClaidError, UnreadableImageError
+from claid_ext.errors import UnreadableImageError
 from claid_ext.images import read_photo
 from claid_ext.index.paths import file_state, is_name
 from claid_ext.index.store import FileState, GrowingStore, Store
@@ -133,32 +133,25 @@ def all_have_maps(store: Store) -> bool:
         )
 
 
-def to_raw(store: GrowingStore, describer: RegionDescriber) -> bool:
+def to_raw(store: GrowingStore, descriptor: RegionDescriptor) -> None:
     """Make the records of a small index hold whole cells again, by reading its photos again.
 
-    Returns
-    -------
-    Whether it was done; if a photo is gone or has changed, the index keeps its basis.
+    Raises
+    ------
+    UnreadableImageError, ValueError : a photo is gone or has changed; nothing is done then.
     """
     paths = _paths(store)
     with store.reading() as view:
         stored = dict(view.records(np.array(list(paths), np.int64)))
-    plain = RegionDescriber(describer.source, describer.descriptor)
-    try:
-        records = dict(_described(plain, paths, stored, store.file_states()))
-    except (ClaidError, OSError, ValueError):
-        return False
+    records = dict(_described(descriptor, None, paths, stored, store.file_states()))
     state = NO_BASIS.state()
-    if not records and (descriptor := map_descriptor(describer.descriptor)):
+    if not records:
         state["dim"] = descriptor.channels
     store.recode(iter(records.items()), state)
-    return True
 
 
-def fit(store: GrowingStore, describer: RegionDescriber, dims: int | None) -> None:
+def fit(store: GrowingStore, descriptor: RegionDescriptor, dims: int | None) -> None:
     """Fit a basis to an index whose records hold whole cells, and code them all with it."""
-    descriptor = map_descriptor(describer.descriptor)
-    assert descriptor is not None
     paths = _paths(store)
     sample = spread(list(paths))
     with store.reading() as view:
@@ -166,15 +159,13 @@ def fit(store: GrowingStore, describer: RegionDescriber, dims: int | None) -> No
         for _, maps in view.maps(np.array(sample, np.int64)):
             cells.append([one.values.reshape(-1, one.values.shape[2]) for one in maps])
     basis = fitted(cells, descriptor, dims)
-    code(store, describer, basis, len(sample))
+    code(store, descriptor, basis, len(sample))
 
 
-def code(store: GrowingStore, describer: RegionDescriber, basis: Basis, photos: int) -> None:
+def code(store: GrowingStore, descriptor: RegionDescriptor, basis: Basis, photos: int) -> None:
     """Code the records of an index, which hold whole cells, with a basis."""
     from claid_ext.descriptors.pooling import FeatureMap
 
-    descriptor = map_descriptor(describer.descriptor)
-    assert descriptor is not None
     ids = np.array(list(_paths(store)), np.int64)
 
     def coded() -> Iterator[tuple[int, ImageRecord]]:
@@ -196,7 +187,7 @@ def code(store: GrowingStore, describer: RegionDescriber, basis: Basis, photos: 
 
 
 def refit(
-    store: GrowingStore, describer: RegionDescriber, dims: int | None, *, progress: bool = False
+    store: GrowingStore, descriptor: RegionDescriptor, dims: int | None, *, progress: bool = False
 ) -> int:
     """Fit the basis to an index's photos as they are now, and code all of them with it.
 
@@ -211,8 +202,6 @@ def refit(
     ValueError : fewer than 50 photos, or one that has changed since it was added.
     UnreadableImageError : a photo that can no longer be read; remove it from the index first.
     """
-    descriptor = map_descriptor(describer.descriptor)
-    assert descriptor is not None
     paths = _paths(store)
     if len(paths) < LEAST_PHOTOS:
         raise ValueError(f"a basis needs {LEAST_PHOTOS} photos, the index has {len(paths)}")
@@ -220,10 +209,9 @@ def refit(
         stored = dict(view.records(np.array(list(paths), np.int64)))
     files = store.file_states()
     sample = spread(list(paths))
-    plain = RegionDescriber(describer.source, describer.descriptor)
     disable = None if progress else True
     shown = show_progress(
-        _described(plain, {i: paths[i] for i in sample}, stored, files),
+        _described(descriptor, None, {i: paths[i] for i in sample}, stored, files),
         len(sample),
         "fitting",
         disable=disable,
@@ -232,9 +220,8 @@ def refit(
         [one.values.reshape(-1, one.values.shape[2]) for one in record.maps] for _, record in shown
     ]
     basis = fitted(cells, descriptor, dims)
-    coder = RegionDescriber(describer.source, describer.descriptor, basis)
     records = show_progress(
-        _described(coder, paths, stored, files), len(paths), "coding", disable=disable
+        _described(descriptor, basis, paths, stored, files), len(paths), "coding", disable=disable
     )
     store.recode(records, Frozen(basis, len(sample)).state())
     return len(sample)
@@ -260,7 +247,8 @@ def _dims(channels: Sequence[int], dims: int) -> list[int]:
 
 
 def _described(
-    describer: RegionDescriber,
+    descriptor: RegionDescriptor,
+    basis: Basis | None,
     paths: dict[int, str],
     stored: dict[int, ImageRecord],
     files: dict[str, FileState],
@@ -282,7 +270,7 @@ def _described(
             if file_state(paths[i]) != files[paths[i]]:
                 raise ValueError(f"{paths[i]} has changed since it was added: add it again")
         regions = [stored[i].regions for i in some]
-        yield from zip(some, describer.describe(photos, regions), strict=True)
+        yield from zip(some, map_records(descriptor, photos, regions, basis), strict=True)
 
 
 def _batches(items: list[int]) -> Iterable[list[int]]:

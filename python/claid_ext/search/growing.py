@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -12,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from claid_ext.describing import map_descriptor
+from claid_ext.errors import UnreadableImageError
 from claid_ext.index.paths import absolute, file_state
-from claid_ext.index.store import Entry, GrowingStore
+from claid_ext.index.store import Entry, FileState, GrowingStore
 from claid_ext.record import ImageRecord, check_vectors
 from claid_ext.regions import Regions
 from claid_ext.search import fitting
@@ -57,13 +61,17 @@ class Writer:
         report = AddReport()
         with self._store.writing():
             new = new_files(paths, self._store.file_states(), report)
-            first, rest = self._before_basis(new)
+            first, rest = self._before_basis(new, report)
+            moving = _Moving(self._store, new, first)
             for some in (first, rest):
                 if some:  # networks take seconds to load: re-running with nothing new does not
                     read = read_files(some, workers, progress=progress)
-                    self._store_all(read, report, batch_size)
+                    for entries in self._described(read, report, batch_size):
+                        self._store.upsert(entries if some is first else moving.merged(entries))
                 if some or self._interrupted():
                     self._settle_basis()
+            if last := moving.remaining():
+                self._store.upsert(last)
             self._store.settle()
         return report
 
@@ -83,7 +91,7 @@ class Writer:
             new = next(read, None)
             if new is not None:
                 read = chain([new], read)
-                if count := self._before_basis_count(None):
+                if count := self._before_basis_count(None, report):
                     self._store_all(islice(read, count), report, batch_size)
                     self._settle_basis()
                 self._store_all(read, report, batch_size)
@@ -92,9 +100,14 @@ class Writer:
             self._store.settle()
         return report
 
-    def _store_all(self, read: Iterable[ReadImage], report: AddReport, batch_size: int) -> None:
+    def _described(
+        self, read: Iterable[ReadImage], report: AddReport, batch_size: int
+    ) -> Iterator[list[Entry]]:
         describer = self._networks.describer(self.frozen.basis)
-        for entries in describe_images(describer, read, report, batch_size=batch_size):
+        return describe_images(describer, read, report, batch_size=batch_size)
+
+    def _store_all(self, read: Iterable[ReadImage], report: AddReport, batch_size: int) -> None:
+        for entries in self._described(read, report, batch_size):
             self._store.upsert(entries)
 
     def add_described(
@@ -120,21 +133,21 @@ class Writer:
 
     def refit(self, *, progress: bool) -> int:
         """Fit the basis to the photos as they are now, and code all of them with it."""
-        if map_descriptor(self._networks.descriptor) is None:
+        network = map_descriptor(self._networks.descriptor)
+        if network is None:
             raise ValueError(f"{self._path} keeps no maps, and so has no basis")
         with self._store.writing():
-            describer = self._networks.describer(None)
-            photos = fitting.refit(self._store, describer, self._dims, progress=progress)
+            photos = fitting.refit(self._store, network, self._dims, progress=progress)
             self._store.settle(whole=True)
         return photos
 
-    def _before_basis(self, new: list[str]) -> tuple[list[str], list[str]]:
+    def _before_basis(self, new: list[str], report: AddReport) -> tuple[list[str], list[str]]:
         """Choose the files whose records are to hold whole cells, to fit a basis on them."""
-        sample = fitting.spread(new, self._before_basis_count(len(new)))
+        sample = fitting.spread(new, self._before_basis_count(len(new), report))
         chosen = set(sample)
         return sample, [path for path in new if path not in chosen]
 
-    def _before_basis_count(self, new: int | None) -> int:
+    def _before_basis_count(self, new: int | None, report: AddReport) -> int:
         """Return how many of `new` images are to hold whole cells; None for any number of them.
 
         None of them if the index has its own basis, keeps no maps, or stays too small for one. The
@@ -142,12 +155,17 @@ class Writer:
         """
         held = self._held()
         small = new is not None and held + new < fitting.LEAST_PHOTOS
-        if small or new == 0 or self.frozen.photos or not self._keeps_maps():
+        if small or new == 0 or self.frozen.photos:
             return 0
-        if self.frozen.basis is not None and not fitting.to_raw(
-            self._store, self._networks.describer(None)
-        ):
+        network = map_descriptor(self._networks.descriptor)
+        if network is None:
             return 0
+        if self.frozen.basis is not None:
+            try:
+                fitting.to_raw(self._store, network)
+            except (UnreadableImageError, ValueError) as error:
+                report.no_own_basis = str(error)
+                return 0
         return max(0, fitting.BASIS_PHOTOS - held)
 
     def _settle_basis(self) -> None:
@@ -158,11 +176,10 @@ class Writer:
             return
         if not fitting.all_have_maps(self._store):
             return  # vectors that were given cannot be coded: the index stays as it is
-        describer = self._networks.describer(None)
         if held >= fitting.LEAST_PHOTOS:
-            fitting.fit(self._store, describer, self._dims)
+            fitting.fit(self._store, network, self._dims)
         elif (basis := fitting.start_basis(network, self._dims)) is not None:
-            fitting.code(self._store, describer, basis, 0)
+            fitting.code(self._store, network, basis, 0)
         else:
             return
         self._store.settle(whole=True)
@@ -175,9 +192,56 @@ class Writer:
             and fitting.all_have_maps(self._store)
         )
 
-    def _keeps_maps(self) -> bool:
-        return map_descriptor(self._networks.descriptor) is not None
-
     def _held(self) -> int:
         with self._store.reading() as view:
             return len(view.table.ids)
+
+
+class _Moving:
+    """Stores the files on which a basis was fitted again, each before the next one in order.
+
+    They are spread over all new files, but stored before the others; images are to have the order
+    in which they were given.
+    """
+
+    def __init__(self, store: GrowingStore, new: Sequence[str], first: Sequence[str]) -> None:
+        self._store = store
+        self._place = {path: place for place, path in enumerate(new)}
+        chosen = set(first)
+        ahead = next((n for n, path in enumerate(new) if path not in chosen), len(new))
+        self._moved = [path for path in first if self._place[path] > ahead]
+        self._waiting = deque(self._moved)
+
+    def merged(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return entries with those that belong before and between them."""
+        earlier = []
+        while self._waiting and self._place[self._waiting[0]] < self._place[entries[-1].path]:
+            earlier.append(self._waiting.popleft())
+        return sorted([*self._read(earlier), *entries], key=lambda its: self._place[its.path])
+
+    def remaining(self) -> list[Entry]:
+        """Return those that belong behind all others."""
+        entries = self._read(list(self._waiting))
+        self._waiting.clear()
+        return entries
+
+    @cached_property
+    def _stored(self) -> dict[str, tuple[int, FileState]]:
+        """Their ids and file states as they were fitted on; files that could not be used lack."""
+        wanted, files = set(self._moved), self._store.file_states()
+        with self._store.reading() as view:
+            named = zip(view.table.ids.tolist(), view.table.paths, strict=True)
+            return {path: (image, files[path]) for image, path in named if path in wanted}
+
+    def _read(self, paths: Sequence[str]) -> list[Entry]:
+        """Read entries back, in the order of `paths`."""
+        if not paths:
+            return []
+        stored = {path: self._stored[path] for path in paths if path in self._stored}
+        ids = np.array([image for image, _ in stored.values()], np.int64)
+        with self._store.reading() as view:
+            records, maps = dict(view.records(ids)), dict(view.maps(ids))
+        return [
+            Entry(path, replace(records[image], maps=maps.get(image, ())), file)
+            for path, (image, file) in stored.items()
+        ]

@@ -65,7 +65,7 @@ def query_templates(
     image: Image.Image,
     boxes: ArrayLike,
     basis: Basis | None = None,
-    batch_size: int = 8,
+    batch_size: int = 1,
 ) -> list[Templates]:
     """Make the templates of each box of a query.
 
