@@ -224,7 +224,7 @@ def test_second_writer_is_refused_and_readers_go_on(tmp_path, fake, photos):
 _WRITER = """
     import sys
     sys.path[:0] = [{tests!r}]
-    from conftest import FakeDescriptor
+    from fake_descriptor import FakeDescriptor
     from claid_ext.index import base as faiss_base
     from claid_ext.search import InstanceIndex
     faiss_base.LEAST_BASE = 200
