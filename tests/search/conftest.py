@@ -9,6 +9,7 @@ import pytest
 from fake_descriptor import FakeDescriptor
 from stores import KINDS
 
+SIZE = (160, 120)
 THING = (40, 30, 110, 80)
 
 
