@@ -47,7 +47,7 @@ def test_a_network_of_your_own_must_be_given_again(tmp_path, photos):
         index.add(photos)
     with (
         InstanceIndex.open(tmp_path / "i") as index,
-        pytest.raises(IndexMismatchError, match="a descriptor of your own: give it to"),
+        pytest.raises(IndexMismatchError, match="a descriptor of your own: give it when opening"),
     ):
         index.search(photos[0])
     with InstanceIndex.open(tmp_path / "i", descriptor=own) as index:
