@@ -182,14 +182,15 @@ def test_a_server_that_is_killed_while_loading(extracted, uri, monkeypatch):
     def killing(store, shard, images):
         if shard == 6:
             killer.start()
+            store._timeout = 10
         if shard > 6:
             killer.join()
         insert(store, shard, images)
 
     monkeypatch.setattr(MilvusStore, "_insert", killing)
-    monkeypatch.setitem(MilvusStore.__init__.__kwdefaults__, "timeout", 10)
     with pytest.raises(StoreUnavailableError, match="the Milvus server"):
         load(dataset, f"milvus:{uri}")
+    killer.join()
     monkeypatch.undo()
     server.start()
     report = load(dataset, f"milvus:{uri}")
