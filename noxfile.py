@@ -21,6 +21,7 @@ from pathlib import Path
 import nox
 
 sys.path.insert(0, str(Path(__file__).parent / ".ci"))
+import interpreters
 import lanes
 
 nox.needs_version = ">=2025.10"
@@ -49,27 +50,7 @@ ON_BLAS += ("tests/core/test_golden.py", "tests/search/test_descriptors.py")
 OPENBLAS_KERNELS = ("Haswell", "SkylakeX", "Zen", "Prescott")
 
 
-def interpreters() -> dict[str, str]:
-    """Every CPython from 3.11 to 3.14 here that runs: on PATH, or pyenv's.
-
-    pyenv's shims of versions that are not the chosen one do not run.
-    """
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = {}
-    for version in ("3.11", "3.12", "3.13", "3.14", "3.14t"):
-        installed = sorted(pyenv.glob(f"versions/{version.rstrip('t')}.*/bin/python{version}"))
-        for candidate in (f"python{version}", *map(str, installed)):
-            run = [candidate, "-c", "import ensurepip, venv, sys; print(sys.executable)"]
-            try:
-                done = subprocess.run(run, check=True, capture_output=True, text=True)
-            except (OSError, subprocess.CalledProcessError):
-                continue
-            found[version] = done.stdout.strip()
-            break
-    return found
-
-
-PYTHONS = interpreters()
+PYTHONS = interpreters.found()
 
 
 def groups(*names: str) -> Iterable[str]:
