@@ -3,7 +3,7 @@
 #   tests/coverage.sh python [arguments of pytest]   claid_ext, by all tests
 #   tests/coverage.sh cpp [arguments of pytest]      csrc/claid, by ctest and the core's tests
 # python: in an environment with claid_ext, what its tests need, and coverage. cpp: with the extra
-# [test], cmake, ninja, pybind11 and gcovr. Names what is not run; why not: docs/building.md.
+# [test], cmake, ninja, pybind11 and gcovr. Names the lines that are not run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:?python or cpp}
