@@ -6,7 +6,6 @@ import argparse
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,10 +24,17 @@ def add_parser(subparsers: Any) -> None:
         "serve",
         help="search an index from a page in the browser",
         description="Serve a page and an API for an index: choose a photo or drop one in, draw a "
-        "box around a thing, and see the photos that show it. The page shows what `claid index` "
-        "adds meanwhile. Needs the extra [serve].",
+        "box around a thing, and see the photos that show it. The page shows what is added "
+        "meanwhile. Needs the extra [serve].",
     )
-    parser.add_argument("index", type=Path, metavar="INDEX", help="made by `claid index`")
+    parser.add_argument(
+        "index",
+        metavar="INDEX",
+        help="made by `claid index` or `claid load`: a folder, or milvus:URI with --dataset",
+    )
+    parser.add_argument(
+        "--dataset", metavar="DATASET", help="where the records of milvus:URI are (claid extract)"
+    )
     add_serve_options(parser)
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
@@ -75,11 +81,12 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted. Returns 0."""
-    from claid_ext.search import InstanceIndex
+    from claid_ext.search import open_index
 
-    with InstanceIndex.open(args.index) as index:  # whatever is wrong with it is told at once
+    opening = partial(open_index, args.index, dataset=args.dataset, device=args.device)
+    with opening() as index:  # whatever is wrong with it is told at once
         print(f"{args.index}: {len(index)} photos")
-    return serve(partial(InstanceIndex.open, args.index, device=args.device), args, args.open)
+    return serve(opening, args, args.open)
 
 
 def serve(
