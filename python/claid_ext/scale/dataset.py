@@ -284,11 +284,8 @@ def _columns(folder: str, dim: int) -> dict[str, Kind]:
         return bool(types.is_list(kind) and types.is_int64(kind.value_type))
 
     def vectors(kind: Any) -> bool:
-        return (
-            types.is_fixed_size_list(kind)
-            and kind.list_size == dim
-            and (types.is_int8(kind.value_type) or types.is_float32(kind.value_type))
-        )
+        sized = types.is_fixed_size_list(kind) and kind.list_size == dim
+        return bool(sized and (types.is_int8(kind.value_type) or types.is_float32(kind.value_type)))
 
     special = {"uri": types.is_string, "error": types.is_string}
     special |= {"replaces": numbers, "vector": vectors}
