@@ -21,6 +21,7 @@ from pathlib import Path
 import nox
 
 sys.path.insert(0, str(Path(__file__).parent / ".ci"))
+import interpreters
 import lanes
 
 nox.needs_version = ">=2025.10"
@@ -49,27 +50,7 @@ ON_BLAS += ("tests/core/test_golden.py", "tests/search/test_descriptors.py")
 OPENBLAS_KERNELS = ("Haswell", "SkylakeX", "Zen", "Prescott")
 
 
-def interpreters() -> dict[str, str]:
-    """Every CPython from 3.11 to 3.14 here that runs: on PATH, or pyenv's.
-
-    pyenv's shims of versions that are not the chosen one do not run.
-    """
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    found = {}
-    for version in ("3.11", "3.12", "3.13", "3.14", "3.14t"):
-        installed = sorted(pyenv.glob(f"versions/{version.rstrip('t')}.*/bin/python{version}"))
-        for candidate in (f"python{version}", *map(str, installed)):
-            run = [candidate, "-c", "import ensurepip, venv, sys; print(sys.executable)"]
-            try:
-                done = subprocess.run(run, check=True, capture_output=True, text=True)
-            except (OSError, subprocess.CalledProcessError):
-                continue
-            found[version] = done.stdout.strip()
-            break
-    return found
-
-
-PYTHONS = interpreters()
+PYTHONS = interpreters.found()
 
 
 def groups(*names: str) -> Iterable[str]:
@@ -250,7 +231,8 @@ def in_everything(session: nox.Session, *command: str, **env: str) -> None:
     """Run a command in the environment of `everything`."""
     programs = session.cache_dir.parent.resolve() / "everything" / "bin"
     env["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    session.run(str(programs / command[0]), *command[1:], external=True, env=env)
+    program = shutil.which(command[0], path=env["PATH"])
+    session.run(program, *command[1:], external=True, env=env)
 
 
 shared = nox.session(python=False, requires=["everything"])
@@ -312,6 +294,53 @@ def scale(session: nox.Session) -> None:
     session.run("pytest", "-q", "tests/scale", *stores)
 
 
+# --- What takes longer than `.ci/run` has: by hand, and .github/workflows/deep.yml
+
+
+def install_for_core(session: nox.Session) -> None:
+    """What the core and its tests import, but not the package: scripts build it their own way."""
+    needs = PROJECT["project"]["dependencies"]
+    needs = needs + PROJECT["project"]["optional-dependencies"]["test"]
+    session.install("-q", *needs, *groups("cpp"))
+
+
+@nox.session
+@nox.parametrize("kind", ["address", "thread"], ids=["address", "thread"])
+def sanitized(session: nox.Session, kind: str) -> None:
+    """The core's tests on an extension that is built with sanitizers."""
+    install_for_core(session)
+    session.run("bash", "tests/sanitized.sh", kind, *session.posargs, external=True)
+
+
+@nox.session
+def mutate(session: nox.Session) -> None:
+    """Whether the contract's tests see small changes of the kernels."""
+    install_for_core(session)
+    session.run("python", "tests/mutate.py", *session.posargs)
+
+
+@nox.session(python=False, requires=["everything"])
+@nox.parametrize("what", ["python", "cpp"], ids=["python", "cpp"])
+def coverage(session: nox.Session, what: str) -> None:
+    """Which lines all tests run of the package, and those of the core of csrc/claid."""
+    in_everything(session, "pip", "install", "-q", *groups("cpp", "coverage"))
+    in_everything(session, "bash", "tests/coverage.sh", what, *session.posargs)
+
+
+@shared
+def fuzz(session: nox.Session) -> None:
+    """Every target of tests/fuzz for a minute, or: nox -s fuzz -- TARGET SECONDS [--keep]."""
+    in_everything(session, "pip", "install", "-q", *groups("fuzz"))
+    in_everything(session, "python", "tests/fuzz/fuzz.py", *(session.posargs or ["all", "60"]))
+
+
+@shared
+def soak(session: nox.Session) -> None:
+    """Ten minutes of detecting, adding and searching, and ten of `claid serve`."""
+    in_everything(session, "python", "bench/soak.py", "--minutes", "10")
+    in_everything(session, "python", "bench/serve_load.py", "--soak", "10")
+
+
 # --- All of it
 
 # The sessions of a run, in the order in which they are begun: those that others wait for, and the
@@ -360,4 +389,5 @@ def all_of_them(session: nox.Session) -> None:
 
 def needs_everything(name: str) -> bool:
     """Whether a session runs in the environment of `everything`."""
-    return name.partition("(")[0] in ("readme", "blas", "seeds", "types", "bench", "docs")
+    shared = ("readme", "blas", "seeds", "types", "bench", "docs", "coverage", "fuzz", "soak")
+    return name.partition("(")[0] in shared

@@ -4,7 +4,7 @@
 
 In an environment with the extra [test], cmake, ninja and pybind11. The kernels are built once, then
 once more per mutant, and the contract's tests are run on it until one fails. A mutant that survives
-is printed; docs/building.md explains those that are known.
+is printed.
 """
 
 from __future__ import annotations

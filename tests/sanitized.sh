@@ -13,11 +13,12 @@ case $kind in
   thread) flags=thread library=libtsan.so ;;
   *) echo "no sanitizer $kind: address or thread" >&2 && exit 2 ;;
 esac
-build=build/sanitized-$kind
+build=$PWD/build/sanitized-$kind
+mkdir -p "$build"
 cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCLAID_SANITIZE="$flags" \
   -DCLAID_CUDA=OFF "-Dpybind11_DIR=$(python -m pybind11 --cmakedir)" \
-  "-DPython_EXECUTABLE=$(command -v python)" > "$build.log" 2>&1 || { cat "$build.log"; exit 1; }
-cmake --build "$build"
+  "-DPython_EXECUTABLE=$(command -v python)" > "$build/configured" 2>&1 || { cat "$build/configured"; exit 1; }
+cmake --build "$build" --parallel 2
 rm -rf "$build/site"
 mkdir "$build/site"
 cp -r python/claid_ext "$build/site/"

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["decode_runs", "decode_segmentation", "encode_runs", "mask_runs"]
+__all__ = ["decode_runs", "decode_segmentation", "encode_runs", "mask_runs", "runs_box"]
+
+MOST_SIDE = 2**31  # pixels: what pycocotools can count
 
 
 def mask_runs(
@@ -101,29 +103,67 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> NDArray[np.
 
     Raises
     ------
-    ValueError : run lengths of another size than `size`, or none of these forms.
+    ValueError : run lengths of another size than `size`, polygons that are not lists of at least 3
+        points or lie a photo's side away from it, or none of these forms.
     ImportError : polygons without pycocotools.
     """
-    if isinstance(segmentation, dict) and "counts" in segmentation:
-        counts = segmentation["counts"]
-        runs = decode_runs(counts) if isinstance(counts, str | bytes) else _plain_runs(counts)
-        wrong = (runs < 0).any() or runs.sum() != size[0] * size[1]
-        if wrong or tuple(segmentation.get("size", ())) != tuple(size):
+    if isinstance(segmentation, dict):
+        runs, its = _sized_runs(segmentation)
+        if its != tuple(size):
             raise ValueError(
-                f"run lengths: wanted {size[0]} x {size[1]} pixels, got size "
-                f"{segmentation.get('size')} and {runs.sum()} pixels"
+                f"run lengths: wanted {size[0]} x {size[1]} pixels, got {its[0]} x {its[1]}"
             )
         inside = np.repeat(np.arange(len(runs)) % 2 == 1, runs)
         return np.ascontiguousarray(inside.reshape(size, order="F"))
     if not isinstance(segmentation, list):
         raise ValueError(f"a segmentation must be run lengths or polygons, got {segmentation!r}")
+    polygons = [_checked_polygon(part, max(size)) for part in segmentation]
     try:
         from pycocotools import mask as coco_mask
     except ImportError:
         raise ImportError("masks as polygons need pycocotools: pip install pycocotools") from None
-    merged = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+    merged = coco_mask.merge(coco_mask.frPyObjects(polygons, *size))
     decoded: NDArray[np.bool_] = np.asarray(coco_mask.decode(merged), dtype=bool)
     return decoded
+
+
+def runs_box(segmentation: dict[str, Any]) -> tuple[int, int, int, int] | None:
+    """Return the box [x0, y0, x1, y1) of run lengths, None where they mark no pixel.
+
+    Raises
+    ------
+    ValueError : they are not run lengths.
+    """
+    runs, (height, _) = _sized_runs(segmentation)
+    ends = np.cumsum(runs)
+    marked = runs[1::2] > 0
+    first, last = ends[:-1:2][marked], ends[1::2][marked] - 1  # of each run of ones
+    if len(first) == 0:
+        return None
+    x0, x1 = int(first[0] // height), int(last[-1] // height) + 1
+    if (first // height != last // height).any():  # over the foot of a column
+        return x0, 0, x1, height
+    return x0, int((first % height).min()), x1, int((last % height).max()) + 1
+
+
+def _sized_runs(segmentation: dict[str, Any]) -> tuple[NDArray[np.int64], tuple[int, int]]:
+    """Return checked run lengths and their (height, width)."""
+    size, counts = segmentation.get("size"), segmentation.get("counts")
+    if not (
+        isinstance(size, list | tuple)
+        and len(size) == 2
+        and all(type(side) is int and 0 < side < MOST_SIDE for side in size)
+    ):
+        raise ValueError(f"run lengths: size must be [height, width], got {size!r:.60}")
+    runs = decode_runs(counts) if isinstance(counts, str | bytes) else _plain_runs(counts)
+    height, width = size
+    # Each by itself too: a sum of any 64-bit numbers could come round to the right one.
+    wrong = len(runs) and (runs.min() < 0 or runs.max() > height * width)
+    if wrong or runs.sum() != height * width:
+        raise ValueError(
+            f"run lengths: wanted {height} x {width} pixels, got runs of {runs.sum()} in all"
+        )
+    return runs, (height, width)
 
 
 def _plain_runs(counts: Any) -> NDArray[np.int64]:
@@ -131,3 +171,24 @@ def _plain_runs(counts: Any) -> NDArray[np.int64]:
     if runs.ndim != 1 or (runs.size and runs.dtype.kind not in "iu"):
         raise ValueError("run lengths: wanted a string or a list of whole numbers")
     return runs.astype(np.int64)
+
+
+def _checked_polygon(part: Any, side: int) -> list[float]:
+    """Return one polygon. pycocotools takes four numbers for a box, and any size of them."""
+    sound = (
+        isinstance(part, list)
+        and len(part) >= 6
+        and len(part) % 2 == 0
+        and all(
+            isinstance(value, int | float)
+            and not isinstance(value, bool)
+            and -side <= value <= 2 * side
+            for value in part
+        )
+    )
+    if not sound:
+        raise ValueError(
+            "polygons must be lists of at least 3 points x, y, within the photo's longer side "
+            f"({side} pixels) of it, got {part!r:.60}"
+        )
+    return [float(value) for value in part]

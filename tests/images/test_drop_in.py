@@ -72,12 +72,13 @@ def test_detect_in_the_workers_of_a_data_loader(
     assert max(map(len, wanted)) > 3
     loader = torch.utils.data.DataLoader(
         datasets.Trees(torch.from_numpy(features), GRID),
-        batch_size=3,
+        batch_size=batch,
         num_workers=2,
         multiprocessing_context=start,
-        collate_fn=list,
+        collate_fn=None if batch is None else list,
     )
-    assert [tree for trees in loader for tree in trees] == wanted
+    found = list(loader) if batch is None else [tree for trees in loader for tree in trees]
+    assert found == wanted
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

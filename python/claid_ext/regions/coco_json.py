@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from claid_ext._coco import decode_segmentation
+from claid_ext._coco import runs_box
 from claid_ext.files import get, read_json
 
 __all__ = ["FoundRegion", "ListedPhoto", "RegionFile"]
@@ -235,13 +235,9 @@ def _box(where: str, box: Any, segmentation: Any) -> tuple[float, float, float, 
         return x0, y0, x1, y1
     if isinstance(segmentation, dict):
         try:
-            size: tuple[int, int] = tuple(segmentation["size"])
-            rows, columns = np.nonzero(decode_segmentation(segmentation, size))
-        except (KeyError, ValueError, TypeError) as error:
+            x0, y0, x1, y1 = runs_box(segmentation) or (0, 0, 0, 0)
+        except ValueError as error:
             raise ValueError(f"{where}: segmentation: {error}") from None
-        if len(rows) == 0:
-            return 0.0, 0.0, 0.0, 0.0
-        x0, y0, x1, y1 = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
         return float(x0), float(y0), float(x1), float(y1)
     raise ValueError(f"{where}: wanted a bbox or a segmentation")
 

@@ -176,7 +176,7 @@ def _with_masks(made: Regions, found: Sequence[FoundRegion]) -> Regions:
             raise ValueError(f"{one.where}: masks are wanted, but it has no segmentation")
         try:
             pixels = decode_segmentation(one.segmentation, size)
-        except (ValueError, TypeError, IndexError) as error:
+        except ValueError as error:
             raise ValueError(f"{one.where}: segmentation: {error}") from None
         mask[:] = pixels[rows][:, columns]
         if not mask.any():  # too small for any centre: the patch that it, or its box, begins in

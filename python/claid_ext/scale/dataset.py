@@ -26,6 +26,7 @@ from claid_ext.errors import InvalidIndexError
 from claid_ext.index.store import FileState
 from claid_ext.record import ImageRecord, maps_to_bytes
 from claid_ext.scale.files import Files, import_pyarrow
+from claid_ext.scale.parquet import Kind, parquet_bytes, read_parquet
 from claid_ext.vectors import decode_vectors
 
 __all__ = ["FORMAT", "VERSION", "DataSet", "ImageRow", "Listed", "VectorRows", "image_numbers"]
@@ -262,18 +263,39 @@ class DataSet:
         return pa.table(table)
 
     def _table(self, folder: str, part: int, columns: Sequence[str] | None = None) -> Any:
-        pa = import_pyarrow()
         name = _name(folder, part)
-        try:
-            return pa.parquet.read_table(pa.BufferReader(self.files.read(name)), columns=columns)
-        except (pa.ArrowInvalid, KeyError) as error:
-            raise InvalidIndexError(f"{self.files.shown(name)} is damaged: {error}") from None
+        kinds = _columns(folder, self.dim)
+        return read_parquet(
+            self.files.read(name),
+            kinds if columns is None else {column: kinds[column] for column in columns},
+            self.files.shown(name),
+            nullable=["error"],
+        )
 
     def _write(self, folder: str, part: int, table: Any) -> None:
-        pa = import_pyarrow()
-        buffer = pa.BufferOutputStream()
-        pa.parquet.write_table(table, buffer)
-        self.files.write(_name(folder, part), buffer.getvalue().to_pybytes())
+        self.files.write(_name(folder, part), parquet_bytes(table))
+
+
+def _columns(folder: str, dim: int) -> dict[str, Kind]:
+    """Return what is read of each kind of file: the columns, and their types."""
+    types = import_pyarrow().types
+
+    def numbers(kind: Any) -> bool:
+        return bool(types.is_list(kind) and types.is_int64(kind.value_type))
+
+    def vectors(kind: Any) -> bool:
+        sized = types.is_fixed_size_list(kind) and kind.list_size == dim
+        return bool(sized and (types.is_int8(kind.value_type) or types.is_float32(kind.value_type)))
+
+    special = {"uri": types.is_string, "error": types.is_string}
+    special |= {"replaces": numbers, "vector": vectors}
+    names: dict[str, Sequence[str]] = {
+        "listing": ("image", "uri", "bytes", "modified", "replaces"),
+        "images": ImageRow._fields,
+        "regions": ("key", "image", "vector"),
+        "removed": ("image",),
+    }
+    return {name: special.get(name, types.is_int64) for name in names[folder]}
 
 
 def _joined(parts: Iterable[NDArray[Any]], dtype: Any) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from claid_ext.scale.dataset import (
     Listed,
 )
 from claid_ext.scale.files import Files, filesystem, import_pyarrow, is_uri, uri_below
+from claid_ext.scale.parquet import listing_rows
 from claid_ext.scale.shard import describe_photos
 from claid_ext.search import fitting
 
@@ -233,22 +234,15 @@ def listed(given: Iterable[str]) -> Iterator[Listed]:
 
 
 def _of_listing(address: str) -> Iterator[Listed]:
-    pa = import_pyarrow()
     fs, path = filesystem(address)
     with fs.open_input_file(path) as file:
-        table = pa.parquet.ParquetFile(file)
-        names = table.schema_arrow.names
-        if "uri" not in names:
-            raise ValueError(f"{address}: a listing must have the column uri, got {names}")
-        columns = [name for name in ("uri", "bytes", "modified") if name in names]
-        for batch in table.iter_batches(columns=columns):
-            for row in batch.to_pylist():
-                uri = row["uri"] if is_uri(row["uri"]) else absolute(row["uri"])
-                if len(row) == len(Listed._fields) + 1:
-                    state = (row["bytes"] or 0, int(row["modified"] or 0))
-                else:
-                    state = _state(uri)
-                yield Listed(uri, state)
+        for row in listing_rows(file, address):
+            uri = row["uri"] if is_uri(row["uri"]) else absolute(row["uri"])
+            if len(row) == len(Listed._fields) + 1:
+                state = (row["bytes"] or 0, row["modified"] or 0)
+            else:
+                state = _state(uri)
+            yield Listed(uri, state)
 
 
 def _state(uri: str) -> tuple[int, int]:

@@ -1,0 +1,23 @@
+"""The soak of detecting, adding and searching, shortened: flat memory, and the right answers."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("httpx")
+pytest.importorskip("skimage")
+pytest.importorskip("faiss")
+
+import serve_load
+import soak
+
+SECONDS = 12
+MOST_GROWTH = 24  # MiB: caches that are still filling, and what the allocator keeps
+
+
+def test_a_soak(tmp_path):
+    done, memory = soak.soak(tmp_path, SECONDS, photos=30)
+    assert done["search"] >= 1
+    assert done["detect"] == 2 * done["search"]
+    if len(memory) >= 8:  # enough of them for quarters
+        assert serve_load.growth(memory) < MOST_GROWTH

@@ -1,0 +1,44 @@
+#!/usr/bin/env bash
+# Which lines the tests run; fails under 95 %:
+#   tests/coverage.sh python [arguments of pytest]   claid_ext, by all tests
+#   tests/coverage.sh cpp [arguments of pytest]      csrc/claid, by ctest and the core's tests
+# python: in an environment with claid_ext, what its tests need, and coverage. cpp: with the extra
+# [test], cmake, ninja, pybind11 and gcovr. Names the lines that are not run.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+what=${1:?python or cpp}
+shift
+least=95
+build=$PWD/build/coverage-$what
+mkdir -p "$build"
+case $what in
+  python)
+    rm -f "$build"/data*
+    export COVERAGE_FILE=$build/data
+    python -m coverage run -m pytest -q -p no:cacheprovider "$@"
+    python -m coverage combine -q
+    python -m coverage report --skip-covered --show-missing --fail-under=$least
+    ;;
+  cpp)
+    # Several threads count the same lines.
+    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCLAID_CUDA=OFF -DCLAID_CPP_TESTS=ON \
+      "-DCMAKE_CXX_FLAGS=-O1 --coverage -fprofile-update=atomic" \
+      "-Dpybind11_DIR=$(python -m pybind11 --cmakedir)" "-DPython_EXECUTABLE=$(command -v python)"
+    cmake --build "$build" --parallel 2
+    find "$build" -name '*.gcda' -delete
+    ctest --test-dir "$build" --output-on-failure
+    rm -rf "$build/site"
+    mkdir "$build/site"
+    cp -r python/claid_ext "$build/site/"
+    rm -f "$build"/site/claid_ext/_core*.so
+    cp "$build"/_core*.so "$build/site/claid_ext/"
+    tests=("$@")
+    ((${#tests[@]})) || tests=(tests/core)
+    PYTHONPATH=$build/site${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1 \
+      python -m pytest -q -p no:cacheprovider "${tests[@]}"
+    # Branches that only an exception takes are the compiler's.
+    gcovr -r . --filter 'csrc/claid/' --exclude-throw-branches --txt --print-summary \
+      --fail-under-line $least "$build"
+    ;;
+  *) echo "no coverage of $what: python or cpp" >&2 && exit 2 ;;
+esac
