@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,14 @@ def _at_level(level: str) -> Callable[..., Any]:
 BACKENDS: dict[str, Callable[..., Any]] = {level: _at_level(level) for level in _core.simd_levels()}
 if _core.cuda_available()[0]:
     BACKENDS["cuda"] = partial(claid_ext.detect, device="cuda")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Converted networks are kept for this run alone, not in the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLAID_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session", params=list(BACKENDS))

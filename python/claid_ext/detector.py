@@ -153,6 +153,8 @@ class Detector:
         keep_features: bool = False,
         batch_size: int | None = None,
         scale: float = 1.0,
+        runtime: str = "auto",
+        precision: str = "auto",
         **detect_options: Any,
     ) -> None:
         """Load the backbone.
@@ -166,12 +168,17 @@ class Detector:
             float32 with the batch, as networks do.
         scale : 1 for the paper's size of the input; more finds smaller things and takes longer: the
             patches grow with its square, a ViT's attention with the square of their number.
+        runtime : what runs the backbone: "torch"; "openvino" (extra `[fast]`), for CPUs; or "auto",
+            which is OpenVINO on CPUs with bfloat16, where it is installed, else torch.
+        precision : "float32", "bfloat16", "int8" (OpenVINO alone; see `calibrate`), or "auto":
+            bfloat16 for OpenVINO on CPUs that have it, else float32. Regions differ a little.
         detect_options : options of `claid_ext.detect`; `tau` and `min_patches` are else those that
             suit the backbone at this scale.
 
         Raises
         ------
         TypeError, ValueError : an option that is unknown or wrong; and as `load_backbone`.
+        RuntimeUnavailableError : the runtime or the precision is not here.
         """
         _check_detect_options(detect_options)
         if batch_size is not None and (
@@ -181,7 +188,14 @@ class Detector:
         check_scale(scale)
         from claid_ext.backbones import load_backbone
 
-        self.backbone: Backbone = load_backbone(backbone, weights, device, patch_size=patch_size)
+        self.backbone: Backbone = load_backbone(
+            backbone,
+            weights,
+            device,
+            patch_size=patch_size,
+            runtime=runtime,
+            precision=precision,
+        )
         self.scale = float(scale)
         self.given_options = dict(detect_options)
         self.detect_options: dict[str, Any] = {
@@ -209,6 +223,23 @@ class Detector:
             scale=scale,
             **self.given_options,
         )
+
+    def calibrate(self, photos: Sequence[Any]) -> None:
+        """Calibrate a backbone of int8 on 24 of some photos; of another precision, do nothing.
+
+        What comes of it is kept in the user's cache folder, by the weights: later calls, and other
+        processes, find it there and look at no photo.
+
+        Parameters
+        ----------
+        photos : images as for a call, 24 or more, such as those to be looked at.
+
+        Raises
+        ------
+        ValueError : fewer than 24 photos that can be read.
+        RuntimeUnavailableError : NNCF is not installed.
+        """
+        self.backbone.calibrate(photos)
 
     def __call__(self, images: Any, progress: bool = False) -> list[Detection]:
         """Find the regions of one image or of many.

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claid_ext.cli._networks import add_network_options, networks_from
+from claid_ext.cli._networks import add_network_options, calibrate, networks_from
+from claid_ext.cli._runtime import given_running
 
 if TYPE_CHECKING:
     from claid_ext.search import InstanceIndex
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not photos:
         raise FileNotFoundError("; ".join(why for _, why in missing))
-    with _open(args) as index:
+    with _open(args, photos) as index:
         start = time.perf_counter()
         report = index.add(photos, workers=args.workers, progress=True)
         seconds = time.perf_counter() - start
@@ -80,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _open(args: argparse.Namespace) -> InstanceIndex:
+def _open(args: argparse.Namespace, photos: list[Path]) -> InstanceIndex:
     """Open the index if there is one, or create it."""
     from claid_ext.index.manifest import has_manifest, read_manifest
     from claid_ext.search import InstanceIndex
@@ -90,6 +91,7 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
     source, descriptor = networks_from(
         args, read_manifest(args.output)["recipes"] if there else None
     )
+    calibrate((source, descriptor), photos)
     return InstanceIndex.open_or_create(
         args.output,
         descriptor=descriptor,
@@ -97,5 +99,5 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
         factory=args.factory,
         pca=args.pca,
         probes=args.probes,
-        running=Running(args.device, args.threads, args.batch_size),
+        running=Running(args.device, args.threads, args.batch_size, **given_running(args)),
     )

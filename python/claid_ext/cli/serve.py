@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claid_ext.cli._runtime import add_runtime_options, given_running
+
 if TYPE_CHECKING:
     from claid_ext.search.searcher import Searcher
     from claid_ext.serve import Settings
@@ -31,6 +33,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("index", type=Path, metavar="INDEX", help="made by `claid index`")
     add_serve_options(parser)
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    add_runtime_options(parser, opens=True)
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
 
 
@@ -79,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
 
     with InstanceIndex.open(args.index) as index:  # whatever is wrong with it is told at once
         print(f"{args.index}: {len(index)} photos")
-    return serve(partial(InstanceIndex.open, args.index, device=args.device), args, args.open)
+    options = {"device": args.device, **given_running(args)}
+    return serve(partial(InstanceIndex.open, args.index, **options), args, args.open)
 
 
 def serve(

@@ -76,7 +76,7 @@ class ForwardCache:
 
     def backbone(self, backbone: Backbone) -> Backbone:
         """Return a backbone whose features are kept."""
-        weights = backbone.fingerprint
+        weights = f"{backbone.fingerprint} {json.dumps(backbone.running())}"
 
         def tokens(batch: Tensor) -> Tensor:
             rows = [
@@ -110,8 +110,14 @@ class _CachedNetwork(ConvNetwork):
             octaves=inner.octaves,
             device=inner.device,
         )
+        self.runner = inner.runner
         self._cache = cache
-        self._key = (inner.name, inner.layers, inner.fingerprint)
+        self._key = (
+            inner.name,
+            inner.layers,
+            inner.fingerprint,
+            json.dumps(inner.runner.manifest()),
+        )
 
     def forward(self, batch: Tensor) -> list[Tensor]:
         """Return the maps of a batch, each row's from the folder or made for it alone."""
@@ -154,6 +160,9 @@ class _CachedBackbone(Backbone):
     @property
     def fingerprint(self) -> str:
         return self._inner.fingerprint
+
+    def running(self) -> dict[str, str]:
+        return self._inner.running()
 
 
 class _CachedSource:

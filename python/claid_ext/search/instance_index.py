@@ -99,6 +99,9 @@ class InstanceIndex(Searcher):
         regions: RegionSource | None = None,
         scales: Sequence[float] | None = None,
         device: str | torch.device | None = None,
+        runtime: str | None = None,
+        precision: str | None = None,
+        allow_runtime: bool = False,
     ) -> InstanceIndex:
         """Open an index.
 
@@ -109,11 +112,16 @@ class InstanceIndex(Searcher):
             are first needed, from what the manifest says.
         scales : of the detector, those it was made with; None to take the manifest's.
         device : where to make them.
+        runtime, precision : by what to run them, as `claid_ext.Detector`; None for those that the
+            index was made with.
+        allow_runtime : whether they may be others: then what is described now is a little unlike
+            what is stored.
 
         Raises
         ------
         InvalidIndexError : the folder is no index, or one of another version.
-        IndexMismatchError : a descriptor, detector or scales other than it was made with.
+        IndexMismatchError : a descriptor, detector or scales other than it was made with; when the
+            networks are first needed, another runtime or precision.
         """
         path = Path(path)
         made = manifest.read_manifest(path)["regions"]
@@ -121,7 +129,12 @@ class InstanceIndex(Searcher):
             path,
             source=given_source(path, made, detector, scales) or regions,
             descriptor=descriptor,
-            running=Running(device=device),
+            running=Running(
+                device=device,
+                runtime=runtime,
+                precision=precision,
+                allow_runtime=allow_runtime,
+            ),
         )
 
     @classmethod
@@ -161,7 +174,13 @@ class InstanceIndex(Searcher):
             return cls.create(path, descriptor=descriptor, regions=regions, **asked)
         asked |= {name: part.manifest() for name, part in parts.items() if part is not None}
         stored = manifest.read_manifest(path)
-        manifest.check_same(path, {name: stored[name] for name in asked}, asked, "")
+        manifest.check_same(
+            path,
+            {name: stored[name] for name in asked},
+            asked,
+            "",
+            allow_runtime=running.allow_runtime,
+        )
         return cls._opened(path, source=regions, descriptor=descriptor, running=running)
 
     @classmethod
