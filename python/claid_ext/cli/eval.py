@@ -181,7 +181,7 @@ def _add_system_options(parser: argparse.ArgumentParser) -> None:
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
     """The setups that the options describe: every system with every descriptor."""
-    from claid_ext.backbones.runtimes import choose
+    from claid_ext.backbones import running_of
     from claid_ext.evaluation.setup import RegionsFile, Setup
     from claid_ext.evaluation.systems import SYSTEMS, setups_of
 
@@ -197,7 +197,7 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         octaves=args.octaves,
         scales=None if args.scales is None else tuple(args.scales),
         device=args.device,
-        **choose(**new_running(args), device=args.device)._asdict(),
+        **running_of(args.backbone, device=args.device, **new_running(args))._asdict(),
         batch_size=args.batch_size,
         pca=args.pca,
         max_regions=args.max_regions,
