@@ -54,10 +54,10 @@ class Setup:
     network. device: of both networks. runtime, precision: what runs the backbone and our
     descriptor, as `claid_ext.Detector`; other systems' networks are run by torch. batch_size: of
     the detector, None for its default. pca: dimensions of the index's whitening, None for none.
-    detect: options of `claid_ext.detect` that differ from the backbone's own. dummies: whether dummy regions get a vector too. max_regions:
-    how many regions of an image get a vector at most. refine: in how many images the box is
-    searched for, where the descriptor is "whitened" or the method re-ranks. expand: by how many
-    images queries are expanded; 0 for none.
+    detect: options of `claid_ext.detect` that differ from the backbone's own. dummies: whether
+    dummy regions get a vector too. max_regions: how many regions of an image get a vector at
+    most. refine: in how many images the box is searched for, where the descriptor is "whitened"
+    or the method re-ranks. expand: by how many images queries are expanded; 0 for none.
     """
 
     regions: str = "detect"
