@@ -68,21 +68,21 @@ def test_a_gpu_and_a_network_that_cannot_be_converted_stay_with_torch(machine: A
 
 
 @pytest.mark.parametrize(
-    ("flags", "has_openvino", "asked", "error", "words"),
+    ("here", "asked", "error", "words"),
     [
-        (ZEN4, NONE, ("openvino", "auto"), RuntimeUnavailableError, r"pip install .*\[fast\]"),
-        (ZEN4, NONE, ("auto", "int8"), RuntimeUnavailableError, r"pip install .*\[fast\]"),
-        (ZEN3, OPENVINO, ("openvino", "bfloat16"), RuntimeUnavailableError, "avx512_bf16"),
-        (ZEN3, OPENVINO, ("auto", "bfloat16"), RuntimeUnavailableError, "avx512_bf16"),
-        (ZEN4, OPENVINO, ("torch", "int8"), ValueError, 'precision="int8" is for'),
-        (ZEN4, OPENVINO, ("onnx", "auto"), ValueError, "runtime must be one of .*'onnx'"),
-        (ZEN4, OPENVINO, ("auto", "fp16"), ValueError, "precision must be one of .*'fp16'"),
+        ((ZEN4, NONE), ("openvino", "auto"), RuntimeUnavailableError, r"pip install .*\[fast\]"),
+        ((ZEN4, NONE), ("auto", "int8"), RuntimeUnavailableError, r"pip install .*\[fast\]"),
+        ((ZEN3, OPENVINO), ("openvino", "bfloat16"), RuntimeUnavailableError, "avx512_bf16"),
+        ((ZEN3, OPENVINO), ("auto", "bfloat16"), RuntimeUnavailableError, "avx512_bf16"),
+        ((ZEN4, OPENVINO), ("torch", "int8"), ValueError, 'precision="int8" is for'),
+        ((ZEN4, OPENVINO), ("onnx", "auto"), ValueError, "runtime must be one of .*'onnx'"),
+        ((ZEN4, OPENVINO), ("auto", "fp16"), ValueError, "precision must be one of .*'fp16'"),
     ],
 )
 def test_what_cannot_be_is_refused(
-    machine: Any, flags: Any, has_openvino: bool, asked: Any, error: Any, words: str
+    machine: Any, here: Any, asked: Any, error: Any, words: str
 ) -> None:
-    machine(flags, has_openvino)
+    machine(*here)
     with pytest.raises(error, match=words):
         choose(*asked, "cpu")
 
