@@ -13,10 +13,7 @@ torch = pytest.importorskip("torch")
 timm = pytest.importorskip("timm")
 
 from claid_ext import Detector, RegionDescriptor  # noqa: E402
-from claid_ext.backbones import (
-    load_backbone,
-    runtimes,
-)
+from claid_ext.backbones import load_backbone, runtimes  # noqa: E402
 from claid_ext.backbones.runtimes import converted  # noqa: E402
 from claid_ext.descriptors.networks import ConvNetwork  # noqa: E402
 from claid_ext.errors import RuntimeUnavailableError  # noqa: E402

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from claid_ext.cli._networks import add_network_options, calibrate, networks_from
 from claid_ext.cli._runtime import given_running
+from claid_ext.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from claid_ext.search import InstanceIndex
@@ -46,6 +47,9 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="afterwards read all photos again, fit the index's basis to them and recode them",
     )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print to stderr where the time went"
+    )
     add_network_options(parser)
 
 
@@ -61,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
         raise FileNotFoundError("; ".join(why for _, why in missing))
     with _open(args, photos) as index:
         start = time.perf_counter()
-        report = index.add(photos, workers=args.workers, progress=True)
+        times = StageTimes()
+        report = index.add(photos, workers=args.workers, progress=True, times=times)
         seconds = time.perf_counter() - start
         if args.refit:
             print(f"basis fitted to {index.refit(progress=True)} photos")
@@ -70,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
             f"{args.output}: {report.added} added ({report.added / seconds:.1f} images/s), "
             f"{report.present} already present, {len(failed)} failed; {len(index)} images in total"
         )
+    if args.verbose:
+        _print_times(times, report.added, seconds)
     if report.no_own_basis:
         print(
             f"{args.output} keeps the basis shipped for its network: {report.no_own_basis}. Remove "
@@ -79,6 +86,14 @@ def run(args: argparse.Namespace) -> int:
     for path, why in failed:
         print(why if path in why else f"{path}: {why}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _print_times(times: StageTimes, photos: int, seconds: float) -> None:
+    """Say what each stage took; those that ran at the same time exceed the clock together."""
+    print(f"{'stage':<12}{'s':>8}{'ms a photo':>12}", file=sys.stderr)
+    for name, taken in [*times.seconds.items(), ("by the clock", seconds)]:
+        each = f"{1000 * taken / photos:12.1f}" if photos else ""
+        print(f"{name:<12}{taken:8.2f}{each}", file=sys.stderr)
 
 
 def _open(args: argparse.Namespace, photos: list[Path]) -> InstanceIndex:

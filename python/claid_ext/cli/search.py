@@ -88,8 +88,8 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0, even if nothing was found."""
     from claid_ext.search import Query, open_index, report
-    from claid_ext.search.finding import StageTimes
     from claid_ext.search.likely import LEAST_PHOTOS
+    from claid_ext.stage_times import StageTimes
 
     query = Query(args.query, args.box, all_of=args.all_of)
     with open_index(

@@ -111,6 +111,11 @@ class RegionDescriptor:
         return self.pooling == "whitened"
 
     @property
+    def workers(self) -> int:
+        """How many calls at once make the best of the machine."""
+        return self.network.runner.workers
+
+    @property
     def weights(self) -> str:
         """SHA-256 of the network's weights, hexadecimal."""
         if self._checksum is None:

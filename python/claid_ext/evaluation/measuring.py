@@ -19,7 +19,7 @@ from claid_ext.evaluation.making import Maker
 from claid_ext.evaluation.metrics import Denominator
 from claid_ext.evaluation.scoring import Ranking, Scores, score
 from claid_ext.evaluation.setup import Measurement, Setup
-from claid_ext.search.finding import StageTimes
+from claid_ext.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from claid_ext.search import Query

@@ -102,6 +102,11 @@ class DetectedRegions:
         """Return the regions of each image, as `RegionSource`."""
         return [self.join(found) for found in self.detections(images)]
 
+    @property
+    def workers(self) -> int:
+        """How many calls at once make the best of the machine."""
+        return self.detector.workers
+
     def calibrate(self, photos: Sequence[Any]) -> None:
         """Calibrate a backbone of int8 on some photos, as `Detector.calibrate`."""
         self.detector.calibrate(photos)

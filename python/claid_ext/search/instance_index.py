@@ -20,6 +20,7 @@ from claid_ext.search.growing import Writer
 from claid_ext.search.opening import given_source, make_folder, source_of
 from claid_ext.search.recipes import DEFAULT_RUNNING, Networks, Running
 from claid_ext.search.searcher import Searcher
+from claid_ext.stage_times import StageTimes, collecting
 
 if TYPE_CHECKING:
     import torch
@@ -196,6 +197,7 @@ class InstanceIndex(Searcher):
         workers: int = 2,
         batch_size: int = 8,
         progress: bool = False,
+        times: StageTimes | None = None,
     ) -> AddReport:
         """Add images; those that are there, and have not changed since, are passed over.
 
@@ -211,6 +213,7 @@ class InstanceIndex(Searcher):
         workers : threads that read images ahead.
         batch_size : images detected, described and committed together.
         progress : whether to show a bar on stderr, where that is a terminal.
+        times : where to add up what each stage took, in all threads together.
 
         Raises
         ------
@@ -226,9 +229,10 @@ class InstanceIndex(Searcher):
         }
         coming: Iterator[Any] = iter(images)
         first = list(islice(coming, 1))
-        if first and isinstance(first[0], tuple):
-            return self._writer.add_named(chain(first, coming), **options)
-        return self._writer.add([absolute(image) for image in chain(first, coming)], **options)
+        with collecting(times):
+            if first and isinstance(first[0], tuple):
+                return self._writer.add_named(chain(first, coming), **options)
+            return self._writer.add([absolute(image) for image in chain(first, coming)], **options)
 
     def refit(self, *, progress: bool = False) -> int:
         """Fit the basis to the photos as they are now, and code all of them by it.
