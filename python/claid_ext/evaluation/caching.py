@@ -24,6 +24,7 @@ from claid_ext.regions.value import Regions
 if TYPE_CHECKING:
     from PIL import Image
 
+    from claid_ext.backbones.runtimes import Runner
     from claid_ext.images import Photo
     from claid_ext.regions import RegionSource
 
@@ -139,6 +140,22 @@ class _CachedNetwork(ConvNetwork):
         return [layer[0].cpu().numpy() for layer in super().forward(row[None])]
 
 
+class _CachedRunner:
+    """A `Runner` whose tokens come from a folder; in a manifest it is the one that made them."""
+
+    workers = 1
+    calibrated = True
+
+    def __init__(self, inner: Runner, tokens: Callable[[Tensor], Tensor]) -> None:
+        self.choice = inner.choice
+        self.calibrate = inner.calibrate
+        self.manifest = inner.manifest
+        self._tokens = tokens
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        return self._tokens(batch)
+
+
 class _CachedBackbone(Backbone):
     """Another's features from a folder; in a manifest and a recipe it is that other."""
 
@@ -154,15 +171,13 @@ class _CachedBackbone(Backbone):
             std=inner.std,
             device=inner.device,
             weights=inner.weights,
+            runner=_CachedRunner(inner.runner, tokens),
         )
         self._inner = inner
 
     @property
     def fingerprint(self) -> str:
         return self._inner.fingerprint
-
-    def running(self) -> dict[str, str]:
-        return self._inner.running()
 
 
 class _CachedSource:
