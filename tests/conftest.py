@@ -12,6 +12,7 @@ import claid_ext
 import hypothesis
 import pytest
 from claid_ext import _core
+from claid_ext.backbones.runtimes import choosing
 
 hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("explore", deadline=None, database=None)
@@ -39,10 +40,14 @@ if _core.cuda_available()[0]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Converted networks are kept for this run alone, not in the user's folder."""
+def _same_networks_everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Networks run as on a CPU without bfloat16: "auto" is torch's float32 on every machine.
+
+    Converted ones are kept for this run alone, not in the user's folder.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLAID_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(choosing, "cpu_flags", frozenset)
         yield
 
 

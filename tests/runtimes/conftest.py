@@ -7,6 +7,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from claid_ext.backbones.runtimes import choosing
+
+FLAGS = choosing.cpu_flags()  # before the fixture of all tests hides them
+
+
+@pytest.fixture(autouse=True)
+def _this_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks run as they do on this machine."""
+    monkeypatch.setattr(choosing, "cpu_flags", lambda: FLAGS)
 
 
 @pytest.fixture(scope="session")

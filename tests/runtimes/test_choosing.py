@@ -15,6 +15,7 @@ ZEN3 = frozenset({"avx2", "fma"})
 ZEN4 = ZEN3 | {"avx512f", "avx512_vnni", "avx512_bf16"}
 SAPPHIRE = ZEN3 | {"avx512f", "amx_bf16", "amx_int8"}
 OPENVINO, NONE = True, False
+READ_FLAGS = choosing.cpu_flags  # before fixtures hide it
 
 
 @pytest.fixture
@@ -111,6 +112,7 @@ def test_flags_are_read_from_proc(
     if text is not None:
         (tmp_path / "cpuinfo").write_text(text)
     monkeypatch.setattr(choosing, "_CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(choosing, "cpu_flags", READ_FLAGS)
     assert bfloat16_flag() == flag
 
 

@@ -48,8 +48,7 @@ def test_manifest_and_recipes_say_what_ran_the_networks(claid, photos_here, tmp_
         assert FAST.items() <= made["recipes"][part].items()
 
 
-def test_auto_is_resolved_before_it_is_written(claid, photos_here, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(choosing, "cpu_flags", frozenset)  # an older CPU
+def test_auto_is_resolved_before_it_is_written(claid, photos_here, tmp_path) -> None:
     _index(claid)
     assert TORCH.items() <= _made(tmp_path / "things")["descriptor"].items()
 

@@ -55,7 +55,7 @@ def vit_network(model: Any, block: int) -> Network | None:
         head=partial(_embedded, model),
         body=_trunk(model, block),
         examples=(one, other),
-        fingerprint=partial(_fingerprint, model, block),
+        identify=partial(_fingerprint, model, block),
         transformer=True,
     )
 

@@ -332,7 +332,7 @@ def _network_of(module: nn.Module) -> Network:
         head=_whole,
         body=module,
         examples=(one, other),
-        fingerprint=partial(_architecture, module),
+        identify=partial(_architecture, module),
         transformer=False,
     )
 

@@ -134,7 +134,7 @@ def calibration_inputs(
 
 
 def _folder(kind: str, network: Network, version: str) -> Path:
-    key = f"{kind} {_CONVERSION} {version} {network.fingerprint()}"
+    key = f"{kind} {_CONVERSION} {version} {network.fingerprint}"
     return cache_folder() / f"{kind}-{hashlib.sha256(key.encode()).hexdigest()[:24]}"
 
 

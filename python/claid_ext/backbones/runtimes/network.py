@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
 from claid_ext.backbones.runtimes.choosing import Choice
@@ -25,15 +26,20 @@ class Network:
         ways that a conversion would freeze, such as resampled positions, is here.
     body : the module that a runtime converts: tensors to a tensor or several.
     examples : inputs of the whole network, of two different sizes.
-    fingerprint : what identifies its weights, and which of its outputs are taken.
+    identify : returns what identifies its weights, and which of its outputs are taken.
     transformer : whether `body` is a transformer.
     """
 
     head: Callable[[torch.Tensor], tuple[torch.Tensor, ...]]
     body: torch.nn.Module
     examples: tuple[torch.Tensor, torch.Tensor]
-    fingerprint: Callable[[], str]
+    identify: Callable[[], str]
     transformer: bool
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """What `identify` returns; the weights are read once for it."""
+        return self.identify()
 
 
 class Runner(Protocol):
