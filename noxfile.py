@@ -13,6 +13,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -91,6 +92,18 @@ def readme_commands() -> list[str]:
     return parts
 
 
+def from_debian(session: nox.Session, program: str, *packages: str) -> None:
+    """Install Debian's packages of a program that is missing, where this may install packages."""
+    if shutil.which(program) or not shutil.which("apt-get") or os.geteuid() != 0:
+        return
+    install = "apt-get -qq update && apt-get -qq install -y --no-install-recommends"
+    alone = ["flock", str(Path(tempfile.gettempdir()) / "apt.lock")]  # of other sessions
+    run = [*alone, "bash", "-c", f"{install} {' '.join(packages)}"]
+    done = subprocess.run(run, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        session.warn(f"no {program}: {done.stderr.strip().splitlines()[-1:]}")
+
+
 # --- C++
 
 
@@ -129,6 +142,8 @@ def kernels(session: nox.Session) -> None:
     session.run("cmake", "--build", build)
     session.run("ctest", "--test-dir", build, "--output-on-failure", "-j", "2")
     tools = ("aarch64-linux-gnu-g++", "qemu-aarch64")
+    from_debian(session, tools[0], "g++-aarch64-linux-gnu", "libc6-dev-arm64-cross")
+    from_debian(session, tools[1], "qemu-user")
     if all(shutil.which(tool) for tool in tools):
         session.run("bash", "tests/cpp/neon_qemu.sh", external=True)
     else:
@@ -217,16 +232,6 @@ for version, interpreter in PYTHONS.items():
 # --- Everything, in one environment that sessions share
 
 
-def install_browser(session: nox.Session) -> None:
-    """Debian's browser for the page's tests, where this may install packages."""
-    if shutil.which("chromium") or not shutil.which("apt-get") or os.geteuid() != 0:
-        return
-    install = "apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium"
-    done = subprocess.run(["bash", "-c", install], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        session.warn(f"no browser: {done.stderr.strip().splitlines()[-1:]}")
-
-
 @nox.session(default=False)
 def everything(session: nox.Session) -> None:
     """The README's commands up to its `pytest`; what the sessions below run in."""
@@ -236,7 +241,7 @@ def everything(session: nox.Session) -> None:
         return
     for command in readme_commands()[:-1]:
         session.run("bash", "-c", command, external=True)
-    install_browser(session)
+    from_debian(session, "chromium", "chromium")  # for the page's tests
     session.install("-q", ".[integrations,ray,milvus]", *groups("lint", "docs"))
     stamp.write_text(run)
 

@@ -6,6 +6,7 @@ Processor time tells what a command costs, however many run beside it.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import threading
 import time
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 NOT_RUN = -1
+LIMIT = 40 * 60  # seconds, after which a command hangs and is ended with all that it started
 
 
 class Result(NamedTuple):
@@ -43,6 +45,7 @@ class Lanes:
         if any(map(dependents, self.waiting)) and first not in self.waiting:
             self.waiting.insert(0, first)
         self.results: dict[str, Result] = {}
+        self.groups: set[int] = set()  # of processes, one for each command that runs
         self.turn = threading.Condition()
         logs.mkdir(parents=True, exist_ok=True)
 
@@ -51,8 +54,14 @@ class Lanes:
         threads = [threading.Thread(target=self._lane) for _ in range(lanes)]
         for thread in threads:
             thread.start()
-        for thread in threads:
-            thread.join()
+        try:
+            for thread in threads:
+                thread.join()
+        except KeyboardInterrupt:
+            self.waiting.clear()
+            for group in self.groups:
+                os.killpg(group, signal.SIGINT)
+            raise
         return self.results
 
     def _lane(self) -> None:
@@ -90,8 +99,15 @@ class Lanes:
     def _one(self, name: str, log: Path) -> Result:
         start = time.monotonic()
         with log.open("w") as file:
-            child = subprocess.Popen(self.command(name), env=self.env, stdout=file, stderr=file)
+            child = subprocess.Popen(
+                self.command(name), env=self.env, stdout=file, stderr=file, start_new_session=True
+            )
+            self.groups.add(child.pid)
+            limit = threading.Timer(LIMIT, os.killpg, (child.pid, signal.SIGKILL))
+            limit.start()
             _, status, used = os.wait4(child.pid, 0)
+            limit.cancel()
+            self.groups.discard(child.pid)
         code = os.waitstatus_to_exitcode(status)
         return Result(code, time.monotonic() - start, used.ru_utime + used.ru_stime)
 

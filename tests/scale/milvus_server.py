@@ -14,18 +14,27 @@ import sys
 from pathlib import Path
 
 from milvus import MilvusServer, MilvusServerConfig
+from ports import free_ports
 
 
-def free_port() -> int:
-    """A port that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+class Config(MilvusServerConfig):
+    """One that takes a port again at once after the server that had it was killed."""
+
+    def try_bind_port(self, port: int) -> socket.socket | None:
+        """A socket at the port, None if something listens there."""
+        probe = socket.socket()
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            probe.close()
+            return None
+        return probe
 
 
 def settle_etcd(folder: Path) -> None:
     """Give the server's etcd ports of its own: by itself it takes 2379 and 2380, or hangs."""
-    client, peer = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+    client, peer = (f"http://127.0.0.1:{port}" for port in free_ports(2))
     config = folder / "etcd.yaml"
     lines = {
         "name": "default",
@@ -42,10 +51,11 @@ def settle_etcd(folder: Path) -> None:
 def main(folder: str, port: int) -> None:
     """Start it, say which process it is, and stop it at the end of stdin."""
     settle_etcd(Path(folder))
-    config = MilvusServerConfig(data_dir=folder)
-    ports = {name: free_port() for name in config.configurable_items if name.endswith("_port")}
-    server = MilvusServer(config, **{**ports, "proxy_port": port})
-    server.webservice_port = free_port()
+    config = Config(data_dir=folder)
+    names = [name for name in config.configurable_items if name.endswith("_port")]
+    webservice, *ports = free_ports(1 + len(names))
+    server = MilvusServer(config, **{**dict(zip(names, ports, strict=True)), "proxy_port": port})
+    server.webservice_port = webservice
     # A read at consistency "Strong" waits for the next tick, 200 ms by default.
     config.set("proxy.timeTickInterval", 20)
     config.set("queryCoord.checkInterval", 100)  # 1 s by default, of which loading waits for some

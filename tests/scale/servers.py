@@ -6,7 +6,6 @@ import atexit
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,16 +14,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from ports import free_ports
 
 URI = "CLAID_MILVUS_URI"  # of a running server, which is then used
 PYTHON = "CLAID_MILVUS_PYTHON"  # an interpreter that has the package `milvus`, if not this one
-
-
-def free_port() -> int:
-    """A port that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class MilvusServer:
@@ -32,7 +25,7 @@ class MilvusServer:
 
     def __init__(self) -> None:
         self.folder = tempfile.mkdtemp(prefix="claid-milvus-")
-        self._port = free_port()
+        (self._port,) = free_ports(1)
         self.uri = f"http://127.0.0.1:{self._port}"
         self.start()
 
@@ -48,6 +41,8 @@ class MilvusServer:
         said = self._starter.stdout.readline()
         if not said:
             self.stop()
+            _ours.clear()  # the next test gets another one
+            os.environ.pop(URI, None)
             raise RuntimeError("the Milvus server did not start")
         self._pid = int(said)
 

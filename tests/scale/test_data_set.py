@@ -26,7 +26,7 @@ from claid_ext.scale.planning import listed
 from claid_ext.scale.shard import run_shard
 from claid_ext.scale.stores.catalog import Catalog, read_catalog, write_catalog
 from made import DIM, MadeDescriber, made_photos
-from servers import free_port
+from ports import free_ports
 
 
 def run_all(dataset):
@@ -245,7 +245,7 @@ def test_what_a_killed_writer_left_is_removed(make, fifty):
 def s3():
     """A bucket of moto's S3 server on loopback: how to get at a folder of it."""
     pytest.importorskip("moto.server", reason="moto's server is not installed")
-    port = free_port()
+    (port,) = free_ports(1)
     keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word"}
     server = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c",
@@ -303,7 +303,8 @@ def test_an_object_store_holds_photos_and_data_sets(s3, make, fifty, tmp_path):
 
 def test_a_place_that_cannot_be_reached_is_no_bad_photo(make, tmp_path):
     """Else a fault of the network would leave photos out for ever."""
-    gone = f"s3://key:word@bucket/1.png?endpoint_override=127.0.0.1:{free_port()}&scheme=http"
+    (port,) = free_ports(1)
+    gone = f"s3://key:word@bucket/1.png?endpoint_override=127.0.0.1:{port}&scheme=http"
     dataset = create(str(tmp_path / "data"), MadeDescriber())
     plan(dataset, [Listed(gone + "&region=us-east-1", (1, 1))])
     with pytest.raises(OSError, match=r"."):

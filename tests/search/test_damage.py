@@ -14,7 +14,7 @@ pytest.importorskip("faiss")
 
 from claid_ext.errors import DamagedRecordError, InvalidIndexError
 from claid_ext.index import EmbeddedStore
-from claid_ext.index.ranking import Scope, VectorQuery, rank_everything, rank_images
+from claid_ext.index.ranking import Scope, VectorQuery, rank_images
 from claid_ext.index.sqlite import RecordFile
 from claid_ext.record import maps_to_bytes
 from stores import KINDS, asked, entry
@@ -61,7 +61,7 @@ def answers(folder):
                 for ranking in rank_images(queries, 4, view, scope)
                 for best in ranking
             ]
-            everything = [part.tobytes() for part in rank_everything(queries, view)]
+            everything = [record.to_bytes() for _, record in view.records(view.table.ids)]
             maps = {image: maps_to_bytes(its) for image, its in view.maps(view.table.ids)}
             candidates = [
                 [part.tolist() for part in its[:2]] for its in view.candidates(asked(3, 2), 1000, 1)

@@ -105,7 +105,7 @@ def test_an_interrupted_detect_is_gone_on_with(tmp_path, photos, networks):
         ("detect", "photos", "-o", "regions"),
         ("index", "photos", "-o", "new"),
         ("search", "things", "photos/00.png"),
-        ("bench", "table4"),
+        ("bench", "table4", "photos"),
         ("doctor",),
     ],
     ids=lambda command: command[0],

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("faiss")
 
 from claid_ext.errors import IndexLockedError
-from claid_ext.index.ranking import VectorQuery, rank_everything
+from claid_ext.index.ranking import VectorQuery
 from claid_ext.record import ImageRecord
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -28,9 +28,6 @@ def test_a_new_store_is_empty(store):
         (none,) = view.candidates(asked(0), 5, 1)
         assert (len(none.images), len(none.scores), none.exhausted) == (0, 0, True)
         assert ranking(view, VectorQuery(asked(0)), 3) == []
-        assert [part.shape for part in rank_everything([VectorQuery(asked(0))], view)] == [
-            (1, 0), (1, 0, 4)
-        ]  # fmt: skip
     store.settle()
     store.settle(whole=True)
     assert content(store) == {}

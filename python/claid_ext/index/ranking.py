@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from claid_ext.index.store import Candidates, StoreView
 from claid_ext.record import ImageRecord
 
-__all__ = ["Best", "Scope", "VectorQuery", "is_among", "rank_everything", "rank_images"]
+__all__ = ["Best", "Scope", "VectorQuery", "is_among", "rank_images"]
 
 FIRST_ROWS = 64  # asked for at least in the first round
 ROWS_PER_IMAGE = 4  # asked for in the first round, times k
@@ -165,36 +165,3 @@ def _score(one: _Pending, images: list[int], view: StoreView, scope: Scope) -> N
         regions = scores.argmax(axis=0)
         best = np.take_along_axis(scores, regions[None], axis=0)[0]
         one.scored[image] = Best(image, one.query.combine(best), regions, best, record)
-
-
-def rank_everything(
-    queries: Sequence[VectorQuery], view: StoreView
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Score every image for every query, reading the records once for all queries.
-
-    What `rank_images` returns for all images, for evaluation: mAP needs the whole ranking.
-
-    Parameters
-    ----------
-    queries : as `rank_images`; the best of a query's boxes counts.
-    view : of the store.
-
-    Returns
-    -------
-    scores : float32 (Q, M), the best region's score; -inf for an image without regions.
-    boxes : float32 (Q, M, 4), that region's box in the image's pixels.
-    """
-    ids = view.table.ids
-    scores = np.full((len(queries), len(ids)), -np.inf, np.float32)
-    boxes = np.zeros((len(queries), len(ids), 4), np.float32)
-    if not queries:
-        return scores, boxes
-    asked = np.concatenate([query.vectors for query in queries])
-    first = np.cumsum([0, *(len(query.vectors) for query in queries[:-1])])
-    place = {image: number for number, image in enumerate(ids.tolist())}
-    for image, record in view.records(ids):
-        if len(record):
-            similar = np.maximum.reduceat(asked @ record.unit_vectors.T, first, axis=0)
-            scores[:, place[image]] = similar.max(axis=1)
-            boxes[:, place[image]] = record.regions.boxes[similar.argmax(axis=1)]
-    return scores, boxes
