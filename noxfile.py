@@ -307,7 +307,7 @@ def scale(session: nox.Session) -> None:
     """Ray, a Milvus server and an S3 server, all on this machine, and what runs on them."""
     # The one server that PyPI has, the client that fits it, and what that client still needs.
     server = ("milvus==2.3.5", "pymilvus==2.3.7", "setuptools<81", "marshmallow<4", "moto[server]")
-    session.install("-q", ".[offline,ray,milvus,test]", *server)
+    session.install("-q", ".[offline,serve,ray,milvus,test]", *server)
     stores = tracked("tests/search/test_store_*.py")
     session.run("pytest", "-q", "tests/scale", *stores)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed")
@@ -16,6 +19,7 @@ pytest.importorskip("faiss")
 
 from claid_ext.cli import main
 from claid_ext.scale import DataSet
+from made import made_photos
 from servers import milvus_uri
 
 
@@ -44,19 +48,13 @@ def claid(tmp_path, capsys, monkeypatch):
     return run
 
 
-def album(folder, count):
-    from made import made_photos
-
-    return made_photos(folder, count, size=48)
-
-
 def untimed(row):
     """A row of a table without its times."""
     return {name: value for name, value in row.items() if "ms" not in re.split("[ /]", name)}
 
 
 def test_from_photos_to_answers(claid, networks, tmp_path):
-    photos = album(tmp_path / "photos", 55)
+    photos = made_photos(tmp_path / "photos", 55, size=48)
     (tmp_path / "photos" / "bad.png").write_bytes(b"no photo")
     extract = ("extract", "photos", "-o", "data", "--workers", 1)
     status, out, err = claid(*extract, *networks)
@@ -117,12 +115,63 @@ def test_from_photos_to_answers(claid, networks, tmp_path):
         assert len(found) == 12
 
 
+def test_the_page_shows_a_server_as_it_does_a_folder(claid, networks, tmp_path, monkeypatch):
+    for module in ("fastapi", "uvicorn", "httpx"):
+        pytest.importorskip(module)
+    from claid_ext import serve
+    from serving import running
+
+    opened, server = [], f"milvus:{milvus_uri()}"
+    monkeypatch.setattr(serve, "run_server", lambda opening, **_: opened.append(opening))
+    stores = {"index": (), server: ("--dataset", "data")}
+
+    def extract_and_load(first, count):
+        made_photos(tmp_path / "photos", count, first=first, size=48)
+        assert claid("extract", "photos", "-o", "data", "--workers", 1, *networks)[0] == 0
+        for store in stores:
+            assert claid("load", "data", "--store", store)[0] == 0
+
+    extract_and_load(0, 6)
+    answers = []
+    with ExitStack() as stack:
+        for store, more in stores.items():
+            assert claid("serve", store, *more)[:2] == (0, f"{store}: 6 photos\nstopped\n")
+            place = SimpleNamespace(open=opened.pop())
+            answers.append(stack.enter_context(running(place, serve.Settings())))
+        folder, other = answers
+        assert other.json("/api/index")["name"] == server.rpartition("/")[2]
+        assert list(other.ids()) == list(folder.ids()) == [f"{i:05}.png" for i in range(6)]
+        assert other.json("/api/folders") == folder.json("/api/folders")
+        for name in other.ids():
+            assert_same_hits(folder, other, name)
+            thumbnails = [one.get(f"/api/photos/{one.ids()[name]}/thumbnail") for one in answers]
+            assert [one.status_code for one in thumbnails] == [200, 200]
+            assert thumbnails[0].content == thumbnails[1].content
+        extract_and_load(6, 1)
+        assert other.json("/api/index")["photos"] == folder.json("/api/index")["photos"] == 7
+        assert_same_hits(folder, other, "00006.png")
+
+
+def assert_same_hits(one, other, name):
+    """Whether a box of a photo is found in the same places by two pages' servers."""
+    found = []
+    for served in (one, other):
+        asked = {"photo": served.ids()[name], "boxes": [[4, 4, 30, 30]], "k": 5}
+        found.append(served.search(**asked).raise_for_status().json()["hits"])
+    assert len(found[0]) == 5
+    names = [[hit["photo"]["name"] for hit in hits] for hits in found]
+    assert names[0] == names[1]
+    numbers = [[[hit["score"], *hit["box"]] for hit in hits] for hits in found]
+    np.testing.assert_allclose(*numbers, atol=1e-5)
+
+
 def test_wrong_arguments_are_errors_of_one_line(claid, tmp_path):
-    album(tmp_path / "photos", 1)
+    made_photos(tmp_path / "photos", 1, size=48)
     for arguments, why in [
         (("extract", "nothing", "-o", "data"), "no such file or folder"),
         (("load", "nothing", "--store", "index"), "is no data set"),
         (("search", "index", "photos/00000.png", "--dataset", "x"), "got the folder index"),
+        (("serve", "milvus:http://127.0.0.1:9"), "dataset must say where their records are"),
     ]:
         status, out, err = claid(*arguments)
         assert (status, out) == (1, "")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -171,20 +172,29 @@ def test_a_load_that_is_killed_is_gone_on_with(kind, extracted, tmp_path, reques
 
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
-def test_a_server_that_is_killed_while_loading(extracted, uri):
-    """Its clients get an error; started again, loading goes on, and nothing is lost or doubled."""
-    server = own_server()
-    dataset, _ = extracted
-    store = server_store(uri, dataset, create=True, timeout=10)
-    empty = np.empty(0, np.int64)
-    for shard in dataset.done()[:6]:
-        store.take(shard, empty)
-    server.kill()
+def test_a_server_that_is_killed_while_loading(extracted, uri, monkeypatch):
+    """Whoever loads gets an error; started again, it goes on, and nothing is lost or doubled."""
+    from claid_ext.scale.stores.milvus import MilvusStore
+
+    server, (dataset, _), insert = own_server(), extracted, MilvusStore._insert
+    killer = threading.Timer(np.random.default_rng().uniform(0, 0.05), server.kill)
+
+    def killing(store, shard, images):
+        if shard == 6:
+            killer.start()
+            store._timeout = 10
+        if shard > 6:
+            killer.join()
+        insert(store, shard, images)
+
+    monkeypatch.setattr(MilvusStore, "_insert", killing)
     with pytest.raises(StoreUnavailableError, match="the Milvus server"):
-        store.take(dataset.done()[6], empty)
-    store.close()
+        load(dataset, f"milvus:{uri}")
+    killer.join()
+    monkeypatch.undo()
     server.start()
-    load(dataset, f"milvus:{uri}")
+    report = load(dataset, f"milvus:{uri}")
+    assert report.shards + report.present == 15
     check_all(dataset, f"milvus:{uri}")
 
 

@@ -6,7 +6,6 @@ import argparse
 import os
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claid_ext.cli._runtime import add_runtime_options, given_running
@@ -27,10 +26,17 @@ def add_parser(subparsers: Any) -> None:
         "serve",
         help="search an index from a page in the browser",
         description="Serve a page and an API for an index: choose a photo or drop one in, draw a "
-        "box around a thing, and see the photos that show it. The page shows what `claid index` "
-        "adds meanwhile. Needs the extra [serve].",
+        "box around a thing, and see the photos that show it. The page shows what is added "
+        "meanwhile. Needs the extra [serve].",
     )
-    parser.add_argument("index", type=Path, metavar="INDEX", help="made by `claid index`")
+    parser.add_argument(
+        "index",
+        metavar="INDEX",
+        help="made by `claid index` or `claid load`: a folder, or milvus:URI with --dataset",
+    )
+    parser.add_argument(
+        "--dataset", metavar="DATASET", help="where the records of milvus:URI are (claid extract)"
+    )
     add_serve_options(parser)
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
     add_runtime_options(parser, opens=True)
@@ -78,12 +84,18 @@ def add_serve_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted. Returns 0."""
-    from claid_ext.search import InstanceIndex
+    from claid_ext.search import open_index
 
-    with InstanceIndex.open(args.index) as index:  # whatever is wrong with it is told at once
+    opening = partial(
+        open_index,
+        args.index,
+        dataset=args.dataset,
+        device=args.device,
+        **given_running(args),
+    )
+    with opening() as index:  # whatever is wrong with it is told at once
         print(f"{args.index}: {len(index)} photos")
-    options = {"device": args.device, **given_running(args)}
-    return serve(partial(InstanceIndex.open, args.index, **options), args, args.open)
+    return serve(opening, args, args.open)
 
 
 def serve(

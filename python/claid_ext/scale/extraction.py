@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -127,8 +127,8 @@ def extract(
         done = set(dataset.done())
         missing = [shard for shard in dataset.planned() if shard not in done]
         report.present = len(done)
-        most = len(missing) * int(dataset.manifest["shard photos"])
-        with counting(most, "extracting", "photo", None if progress else True) as step:
+        photos = _photos_in(dataset, missing)
+        with counting(photos, "extracting", "photo", None if progress else True) as step:
             work = Work(
                 dataset.address,
                 describer,
@@ -146,3 +146,11 @@ def extract(
                 step(one.photos, f"{report.shards}/{len(missing)} shards, {len(report.bad)} bad")
     report.seconds = time.perf_counter() - start
     return report
+
+
+def _photos_in(dataset: DataSet, shards: Sequence[int]) -> int:
+    """Return how many photos are in shards; of older plans' last ones, more than there are."""
+    if not shards:
+        return 0
+    full = (len(shards) - 1) * int(dataset.manifest["shard photos"])
+    return full + len(dataset.listing(shards[-1]))

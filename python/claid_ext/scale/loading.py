@@ -73,7 +73,8 @@ def load(
     """Bring a store to have every record of a data set's finished shards, each once.
 
     Killed at any moment, the next run does what is missing. Memory does not grow with the number
-    of records, but by what is removed or replaced.
+    of records, but by what is removed or replaced; a folder's vectors are in memory at the end,
+    when its base is made.
 
     Parameters
     ----------

@@ -111,7 +111,7 @@ def _add_photos(router: APIRouter, parts: Parts) -> None:
     @router.get("/photos", responses=_errors(422), tags=["photos"])
     async def photos(
         request: Request,
-        after: Annotated[PhotoId, Query(description="begin behind this id")] = 0,
+        after: Annotated[int, Query(ge=-1, lt=2**63, description="begin behind this id")] = -1,
         limit: Annotated[int, Query(ge=1, le=200)] = 60,
         folder: Annotated[Folder | None, Query(description="and below it")] = None,
         name: Annotated[str, Query(max_length=255, description="part of the file's name")] = "",

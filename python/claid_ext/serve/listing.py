@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from claid_ext.regions import Regions
+from claid_ext.search.addresses import milvus_uri
 from claid_ext.serve.models import (
     FolderOut,
     IndexOut,
@@ -38,12 +40,18 @@ def show_index(reader: Reader) -> IndexOut:
     with reader.reading() as (_, catalogue):
         table = catalogue.table
         return IndexOut(
-            name=Path(reader.index.path).name,
+            name=_name(reader.index.path),
             photos=len(table.ids),
             regions=int(table.counts.sum()),
             newest=int(table.ids[-1]) if len(table.ids) else 0,
             state=index_state(catalogue),
         )
+
+
+def _name(index: Path | str) -> str:
+    """Return the name of a folder, or of a server, without its user and password."""
+    uri = milvus_uri(index)
+    return Path(index).name if uri is None else urlsplit(uri).netloc.rpartition("@")[2]
 
 
 def list_folders(reader: Reader) -> list[FolderOut]:

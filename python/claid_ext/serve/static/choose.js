@@ -4,6 +4,7 @@ import * as api from "./api.js";
 import { count, find, make, number } from "./dom.js";
 
 const PAGE = 60;
+const FIRST = -1; // what the list begins behind: ids begin at 0
 const TYPING = 250; // ms without a key before the list follows
 
 export class Chooser {
@@ -11,7 +12,7 @@ export class Chooser {
   constructor(chosen, failed) {
     this.chosen = chosen;
     this.failed = failed;
-    this.next = 0;
+    this.next = FIRST;
     this.listing = new AbortController();
     find("more").addEventListener("click", () => this.load());
     find("choose-folder").addEventListener("change", () => this.restart());
@@ -31,7 +32,7 @@ export class Chooser {
   async restart() {
     this.listing.abort();
     this.listing = new AbortController();
-    this.next = 0;
+    this.next = FIRST;
     find("photos").replaceChildren();
     await this.load();
   }
@@ -39,7 +40,7 @@ export class Chooser {
   // Photos that were added meanwhile belong to the end of the list: shown if the end is.
   async grown() {
     if (this.next === null) {
-      this.next = this.last ?? 0;
+      this.next = this.last ?? FIRST;
       await this.load();
     }
   }
