@@ -60,8 +60,8 @@ def main(folder: str, port: int) -> None:
     config.set("proxy.timeTickInterval", 20)
     config.set("queryCoord.checkInterval", 100)  # 1 s by default, of which loading waits for some
     config.set("queryCoord.distPullInterval", 50)
-    # A killed server's sessions end by themselves, 30 s later by default; then it starts again. With
-    # a few seconds a server on busy processors loses its own, and ends.
+    # A killed server's sessions end by themselves, 30 s later by default; then it starts again.
+    # With a few seconds a server on busy processors loses its own, and ends.
     config.set("common.session.ttl", 20)
     server.start()
     print(server.server_proc.pid, flush=True)
