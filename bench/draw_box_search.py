@@ -43,7 +43,7 @@ def main() -> None:
     thing = THINGS[THING]
     query = Query(photos[thing.photo], thing.box)
     with tempfile.TemporaryDirectory() as folder:
-        detector = Detector("focus_vits14")
+        detector = Detector("focus_vits14", runtime="torch")
         pasted = paste_things(photos, detector, Path(folder) / "pasted")
         (photo,) = (path for path, _, _ in pasted if path.name == PHOTO)
         found = search(Path(folder) / "index", photo, query, detector)

@@ -69,7 +69,7 @@ def ask(folder: Path, work: Path) -> list[tuple[Asked, Asked]]:
     if path.exists():
         index = InstanceIndex.open(path, descriptor=descriptor)
     else:
-        detector = Detector(NETWORKS["detector"])
+        detector = Detector(NETWORKS["detector"], runtime="torch")
         index = InstanceIndex.create(path, descriptor=descriptor, detector=detector)
     with index:
         report = index.add([str(image) for image in found.images], progress=True)

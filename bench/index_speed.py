@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=100, help="how many (100)")
     parser.add_argument("--sample", type=int, default=10, help="of three scales (10)")
     args = parser.parse_args()
-    detector = Detector("focus_vits14")
+    detector = Detector("focus_vits14", runtime="torch")
     new = {
         "descriptor": RegionDescriptor("efficientnet_lite0"),
         "regions": region_source("detect", detector),

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="where the indexes are kept")
     args = parser.parse_args()
     descriptor = RegionDescriptor("efficientnet_lite0")
-    source = region_source("detect", Detector("focus_vits14"))
+    source = region_source("detect", Detector("focus_vits14", runtime="torch"))
     found = asked = 0
     for data in args.data:
         search_set = load_search("folder", data)

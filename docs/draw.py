@@ -39,7 +39,7 @@ class Scene:
 
     def __init__(self, path: Path) -> None:
         """Read a photo and compute its features, as `Detector` does."""
-        self.detector = Detector("focus_vits14")
+        self.detector = Detector("focus_vits14", runtime="torch")
         backbone = self.detector.backbone
         image = load_image(path)
         pixels, _ = backbone.preprocess(image)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import claid_ext
 import hypothesis
 import pytest
 from claid_ext import _core
+from claid_ext.backbones.runtimes import choosing
 
 hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
 hypothesis.settings.register_profile("explore", deadline=None, database=None)
@@ -36,6 +37,18 @@ def _at_level(level: str) -> Callable[..., Any]:
 BACKENDS: dict[str, Callable[..., Any]] = {level: _at_level(level) for level in _core.simd_levels()}
 if _core.cuda_available()[0]:
     BACKENDS["cuda"] = partial(claid_ext.detect, device="cuda")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _same_networks_everywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Networks run as on a CPU without bfloat16: "auto" is torch's float32 on every machine.
+
+    Converted ones are kept for this run alone, not in the user's folder.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLAID_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(choosing, "cpu_flags", frozenset)
+        yield
 
 
 @pytest.fixture(scope="session", params=list(BACKENDS))

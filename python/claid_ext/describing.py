@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from claid_ext.images import Photo, read_photo
 from claid_ext.record import ImageRecord, check_vectors
+from claid_ext.stage_times import stage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -93,6 +94,11 @@ class RegionDescriber:
         self.descriptor = descriptor
         self.basis = basis
 
+    @property
+    def workers(self) -> int:
+        """How many calls at once make the best of the machine."""
+        return min(getattr(part, "workers", 1) for part in (self.source, self.descriptor))
+
     def __call__(self, images: Sequence[Any]) -> list[ImageRecord]:
         """Return the record of each image, as `Describer`."""
         photos = [read_photo(image) for image in images]
@@ -104,7 +110,8 @@ class RegionDescriber:
             return map_records(network, photos, regions, self.basis)
         dim = self.descriptor.manifest()["dim"]
         records = []
-        vectors = self.descriptor(photos, regions)
+        with stage("descriptor"):
+            vectors = self.descriptor(photos, regions)
         for photo, its, rows in zip(photos, regions, vectors, strict=True):
             what = f"the vectors of {photo.path or 'an image'}"
             checked = check_vectors(what, rows, len(its), dim)
@@ -138,11 +145,13 @@ def map_records(
     basis: Basis | None,
 ) -> list[ImageRecord]:
     """Make the records of photos whose regions are known, with the maps; `basis` as `record_of`."""
-    maps = descriptor.maps(photos, regions)
-    return [
-        record_of(its, one, descriptor.network.layers, basis)
-        for its, one in zip(regions, maps, strict=True)
-    ]
+    with stage("descriptor"):
+        maps = descriptor.maps(photos, regions)
+    with stage("code"):
+        return [
+            record_of(its, one, descriptor.network.layers, basis)
+            for its, one in zip(regions, maps, strict=True)
+        ]
 
 
 def record_of(

@@ -5,9 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -18,7 +16,9 @@ from claid_ext._arguments import check_options, check_threads
 from claid_ext._coco import mask_runs
 from claid_ext.errors import UnreadableImageError
 from claid_ext.images import Photo, read_photo
+from claid_ext.in_order import in_order
 from claid_ext.progress import progress as show_progress
+from claid_ext.stage_times import stage
 from claid_ext.tree import RegionTree
 
 if TYPE_CHECKING:
@@ -153,6 +153,8 @@ class Detector:
         keep_features: bool = False,
         batch_size: int | None = None,
         scale: float = 1.0,
+        runtime: str = "auto",
+        precision: str = "auto",
         **detect_options: Any,
     ) -> None:
         """Load the backbone.
@@ -166,12 +168,17 @@ class Detector:
             float32 with the batch, as networks do.
         scale : 1 for the paper's size of the input; more finds smaller things and takes longer: the
             patches grow with its square, a ViT's attention with the square of their number.
+        runtime : what runs the backbone: "torch"; "openvino" (extra `[fast]`), for CPUs; or "auto",
+            which is OpenVINO on CPUs with bfloat16, where it is installed, else torch.
+        precision : "float32", "bfloat16", "int8" (OpenVINO alone; see `calibrate`), or "auto":
+            bfloat16 for OpenVINO on CPUs that have it, else float32. Regions differ a little.
         detect_options : options of `claid_ext.detect`; `tau` and `min_patches` are else those that
             suit the backbone at this scale.
 
         Raises
         ------
         TypeError, ValueError : an option that is unknown or wrong; and as `load_backbone`.
+        RuntimeUnavailableError : the runtime or the precision is not here.
         """
         _check_detect_options(detect_options)
         if batch_size is not None and (
@@ -181,7 +188,14 @@ class Detector:
         check_scale(scale)
         from claid_ext.backbones import load_backbone
 
-        self.backbone: Backbone = load_backbone(backbone, weights, device, patch_size=patch_size)
+        self.backbone: Backbone = load_backbone(
+            backbone,
+            weights,
+            device,
+            patch_size=patch_size,
+            runtime=runtime,
+            precision=precision,
+        )
         self.scale = float(scale)
         self.given_options = dict(detect_options)
         self.detect_options: dict[str, Any] = {
@@ -194,6 +208,11 @@ class Detector:
         self.keep_features = keep_features
         # Where detect has no CUDA, features of a GPU go to the CPU for it.
         self._detect_on_gpu = self._on_gpu and bool(_detect.build_info()["cuda"])
+
+    @property
+    def workers(self) -> int:
+        """How many calls at once make the best of the machine."""
+        return self.backbone.runner.workers
 
     def __repr__(self) -> str:
         """Return backbone and options."""
@@ -209,6 +228,23 @@ class Detector:
             scale=scale,
             **self.given_options,
         )
+
+    def calibrate(self, photos: Sequence[Any]) -> None:
+        """Calibrate a backbone of int8 on 24 of some photos; of another precision, do nothing.
+
+        What comes of it is kept in the user's cache folder, by the weights: later calls, and other
+        processes, find it there and look at no photo.
+
+        Parameters
+        ----------
+        photos : images as for a call, 24 or more, such as those to be looked at.
+
+        Raises
+        ------
+        ValueError : fewer than 24 photos that can be read.
+        RuntimeUnavailableError : NNCF is not installed.
+        """
+        self.backbone.calibrate(photos)
 
     def __call__(self, images: Any, progress: bool = False) -> list[Detection]:
         """Find the regions of one image or of many.
@@ -231,6 +267,8 @@ class Detector:
             images, Sequence
         )
         many = [images] if one else images
+        if len(many) == 1:
+            return self._detect_in_order([self._read(many[0])])
         found = self.stream(many)
         bar = show_progress(found, len(many), "detecting", disable=None if progress else True)
         return list(bar)
@@ -254,67 +292,55 @@ class Detector:
         ------
         A Detection for each image, in their order.
         """
-        ahead = 4 * self.batch_size if self.batch_size > 1 else 2
-        source = iter(images)
+        window = 4 * self.batch_size if self.batch_size > 1 else 1
         # Pillow decodes without the GIL: while the backbone works, the next images are read.
-        with ThreadPoolExecutor(_READERS if self._on_gpu else 1) as readers:
+        readers = _READERS if self._on_gpu else 1
+        read = in_order(images, self._read_or_why, workers=readers, ahead=max(window, self.workers))
+        coming = _windows(read, window, on_error)
+        for found in in_order(coming, self._detect_in_order, workers=self.workers):
+            yield from found
 
-            def read() -> list[tuple[Any, Future[_Input]]]:
-                return [
-                    (image, readers.submit(self._read, image)) for image in islice(source, ahead)
-                ]
-
-            coming = read()
-            while coming:
-                inputs = []
-                for image, future in coming:
-                    try:
-                        inputs.append(future.result())
-                    except (UnreadableImageError, ValueError) as error:
-                        if on_error is None:
-                            raise
-                        on_error(image, error)
-                coming = read()
-                yield from self._detect_in_order(inputs)
+    def _read_or_why(self, image: Any) -> tuple[Any, _Input | DetectorError]:
+        try:
+            return image, self._read(image)
+        except (UnreadableImageError, ValueError) as error:
+            return image, error
 
     def _read(self, image: Any) -> _Input:
-        photo = read_photo(image)
+        with stage("read"):
+            photo = read_photo(image)
         try:
-            pixels, covered = self.backbone.preprocess(photo.picture, self.scale)
+            with stage("resize"):
+                pixels, covered = self.backbone.preprocess(photo.picture, self.scale)
         except ValueError as error:
             where = "" if photo.path is None else f"{photo.path}: "
             raise ValueError(f"{where}{error}") from None
         return _Input(pixels, photo.size, covered, photo.path)
 
-    def _detect_in_order(self, inputs: list[_Input]) -> Iterator[Detection]:
-        """Run batches of equal size, and yield the results in the order of `inputs`."""
+    def _detect_in_order(self, inputs: list[_Input]) -> list[Detection]:
+        """Run batches of equal size, and return the results in the order of `inputs`."""
         by_size: dict[tuple[int, ...], list[int]] = {}
         for i, item in enumerate(inputs):
             by_size.setdefault(tuple(item.pixels.shape), []).append(i)
         detections: dict[int, Detection] = {}
-        batches = [
-            same[start : start + self.batch_size]
-            for same in by_size.values()
-            for start in range(0, len(same), self.batch_size)
-        ]
-        # Each batch in the order of its first image, so that results are passed on early.
-        following = 0
-        for batch in sorted(batches):
-            found = self._detect_batch([inputs[i] for i in batch])
-            detections.update(zip(batch, found, strict=True))
-            while following in detections:
-                yield detections.pop(following)
-                following += 1
+        for same in by_size.values():
+            for start in range(0, len(same), self.batch_size):
+                batch = same[start : start + self.batch_size]
+                found = self._detect_batch([inputs[i] for i in batch])
+                detections.update(zip(batch, found, strict=True))
+        return [detections[i] for i in range(len(inputs))]
 
     def _detect_batch(self, inputs: list[_Input]) -> list[Detection]:
         import torch
 
         pixels = torch.stack([item.pixels for item in inputs])
-        features = self.backbone.features(pixels)
+        with stage("backbone"):
+            features = self.backbone.features(pixels)
         side = self.backbone.patch_size
         grid = (pixels.shape[2] // side, pixels.shape[3] // side)
         where = features if self._detect_on_gpu else features.cpu()
-        trees = _detect.detect(where, grid, **self.detect_options)
+        with stage("detect"):
+            trees = _detect.detect(where, grid, **self.detect_options)
         assert isinstance(trees, list)
         return [
             Detection(
@@ -326,6 +352,27 @@ class Detector:
             )
             for i, (tree, item) in enumerate(zip(trees, inputs, strict=True))
         ]
+
+
+def _windows(
+    read: Iterable[tuple[Any, _Input | DetectorError]],
+    size: int,
+    on_error: Callable[[Any, DetectorError], None] | None,
+) -> Iterator[list[_Input]]:
+    """Yield inputs, so many at a time; what is none goes to `on_error`, or is raised."""
+    window: list[_Input] = []
+    for image, made in read:
+        if isinstance(made, _Input):
+            window.append(made)
+        elif on_error is None:
+            raise made
+        else:
+            on_error(image, made)
+        if len(window) == size:
+            yield window
+            window = []
+    if window:
+        yield window
 
 
 def check_scale(scale: Any) -> None:

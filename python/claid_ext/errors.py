@@ -8,6 +8,8 @@ __all__ = [
     "IndexLockedError",
     "IndexMismatchError",
     "InvalidIndexError",
+    "NotCalibratedError",
+    "RuntimeUnavailableError",
     "StoreUnavailableError",
     "UnreadableImageError",
     "WeightsUnavailableError",
@@ -29,6 +31,14 @@ class UnreadableImageError(ClaidError, OSError):
 
 class WeightsUnavailableError(ClaidError, RuntimeError):
     """A network's weights are neither in a local file nor in a package nor at a hub in reach."""
+
+
+class RuntimeUnavailableError(ClaidError, RuntimeError):
+    """A runtime or precision of networks is asked for that this machine does not have."""
+
+
+class NotCalibratedError(ClaidError, RuntimeError):
+    """A network of int8 is to be run that has not been calibrated on photos yet."""
 
 
 class InvalidIndexError(ClaidError, RuntimeError):

@@ -18,7 +18,7 @@ from claid_ext.descriptors.saliency import block_maxima  # noqa: E402
 from claid_ext.evaluation.engines import BagEngine  # noqa: E402
 from claid_ext.regions import Regions  # noqa: E402
 from claid_ext.search import Query  # noqa: E402
-from claid_ext.search.finding import StageTimes  # noqa: E402
+from claid_ext.stage_times import StageTimes  # noqa: E402
 from PIL import Image  # noqa: E402
 
 

@@ -237,7 +237,7 @@ def focus() -> Detector:
         BACKBONES["focus_vits14"].package.find()
     except claid_ext.errors.WeightsUnavailableError as error:
         pytest.skip(str(error))
-    return Detector("focus_vits14", device="cpu")
+    return Detector("focus_vits14", device="cpu", runtime="torch")
 
 
 def test_focus_vits14_tokens_are_those_of_the_exported_graph(focus: Detector) -> None:

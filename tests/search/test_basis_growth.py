@@ -290,7 +290,7 @@ def test_the_command_says_why_an_index_keeps_the_shipped_basis(
     gone(paths[2])
     monkeypatch.setattr(
         "claid_ext.cli.index._open",
-        lambda _: InstanceIndex.open(index.path, descriptor=index.descriptor),
+        lambda *_: InstanceIndex.open(index.path, descriptor=index.descriptor),
     )
     assert main(["index", *paths[5:], "-o", str(index.path)]) == 0
     printed = capsys.readouterr()

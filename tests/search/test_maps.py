@@ -17,8 +17,9 @@ from claid_ext.descriptors.maps import (  # noqa: E402
     region_vectors,
     view_maps,
 )
-from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork  # noqa: E402
+from claid_ext.descriptors.networks import ConvNetwork  # noqa: E402
 from claid_ext.descriptors.pooling import FeatureMap  # noqa: E402
+from claid_ext.descriptors.token_network import TokenNetwork  # noqa: E402
 from PIL import Image  # noqa: E402
 
 NO_MEAN, NO_STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

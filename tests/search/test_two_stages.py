@@ -18,6 +18,7 @@ from claid_ext.overlap import box_iou
 from claid_ext.reference.box_search import box_search as slow_box_search
 from claid_ext.regions import Regions, region_source
 from claid_ext.search import InstanceIndex, Query, finding, fitting
+from claid_ext.stage_times import StageTimes
 from claid_ext.vectors import decode_vectors
 from PIL import Image
 
@@ -275,7 +276,7 @@ def test_runs_and_threads_change_no_bit(index, queries, monkeypatch):
 
 
 def test_stages_are_timed(index, queries):
-    times = finding.StageTimes()
+    times = StageTimes()
     index.search(queries["red"], 3, times=times)
     assert list(times.seconds) == ["query", "stage 1", "stage 2"]
     assert min(times.seconds.values()) > 0

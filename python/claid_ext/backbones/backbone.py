@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD, to_tensor
+from claid_ext.backbones.runtimes import Choice, Runner, TorchRunner, choose, make_runner
+from claid_ext.backbones.runtimes.converted import calibration_inputs
 from claid_ext.backbones.specs import BACKBONES, DEFAULT_TAU, BackboneSpec, default_min_patches
+from claid_ext.backbones.vit import in_usual_module, vit_network
 from claid_ext.weights import read_checkpoint, weights_digest
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
 
     Tokens = Callable[[torch.Tensor], torch.Tensor]
 
-__all__ = ["Backbone", "load_backbone"]
+__all__ = ["Backbone", "load_backbone", "running_of"]
 
 _AS_GIVEN = "as given"  # the weights of a module or callable
 
@@ -35,6 +38,7 @@ class Backbone:
     mean, std : per channel, of pixels between 0 and 1.
     device : where it runs.
     weights : where its weights came from, in words.
+    runner : what runs the network (`claid_ext.backbones.runtimes`).
     """
 
     def __init__(
@@ -51,10 +55,12 @@ class Backbone:
         device: torch.device | str = "cpu",
         weights: str = _AS_GIVEN,
         module: torch.nn.Module | None = None,
+        runner: Runner | None = None,
     ) -> None:
         """Wrap `tokens`, which maps (B, 3, h, w) to (B, N, D), N = (h / patch) (w / patch).
 
-        `module` is the network inside `tokens`, if there is one: its weights identify it.
+        `module` is the network inside `tokens`, if there is one: its weights identify it. `runner`
+        gives the same tokens, by another runtime than torch.
         """
         self.name = name
         self.patch_size = patch_size
@@ -65,7 +71,7 @@ class Backbone:
         self.std = std
         self.device = device
         self.weights = weights
-        self._tokens = tokens
+        self.runner: Runner = TorchRunner(tokens, device) if runner is None else runner
         self._module = module
         self._fingerprint: str | None = None
 
@@ -73,7 +79,7 @@ class Backbone:
         """Return its name, patch size, weights and device."""
         return (
             f"Backbone({self.name!r}, patch_size={self.patch_size}, weights={self.weights!r}, "
-            f"device={str(self.device)!r})"
+            f"device={str(self.device)!r}, runtime={', '.join(self.runner.choice)!r})"
         )
 
     @property
@@ -82,6 +88,20 @@ class Backbone:
         if self._fingerprint is None:
             self._fingerprint = weights_digest(self._module, self.name)
         return self._fingerprint
+
+    def running(self) -> dict[str, str]:
+        """Return what runs it, as `Runner.manifest`."""
+        return self.runner.manifest()
+
+    def calibrate(self, photos: Sequence[Any]) -> None:
+        """Calibrate a backbone of int8 on photos, as `Detector.calibrate`."""
+        from claid_ext.images import read_photo
+
+        if not self.runner.calibrated:
+            inputs = calibration_inputs(
+                photos, lambda one: self.preprocess(read_photo(one).picture)[0][None]
+            )
+            self.runner.calibrate(inputs)
 
     def recipe(self) -> dict[str, Any] | None:
         """Return the name and weights that load it again in any folder; None for a callable."""
@@ -124,8 +144,7 @@ class Backbone:
             raise ValueError(
                 f"batch must be whole patches of {self.patch_size} pixels, got {height} x {width}"
             )
-        with torch.inference_mode():
-            features = self._tokens(batch.to(self.device))
+        features = self.runner(batch)
         wanted = (len(batch), height // self.patch_size * (width // self.patch_size))
         if not isinstance(features, torch.Tensor) or features.shape[:-1] != wanted:
             got = tuple(getattr(features, "shape", ())) or type(features).__name__
@@ -142,6 +161,8 @@ def load_backbone(
     device: torch.device | str | None = None,
     *,
     patch_size: int | None = None,
+    runtime: str | None = None,
+    precision: str = "auto",
 ) -> Backbone:
     """Make a backbone ready to run.
 
@@ -155,6 +176,8 @@ def load_backbone(
         use, afterwards from its cache; for focus_vits14 from the extra `[offline]`.
     device : None for CUDA if there is a GPU, else the CPU; a callable is not moved.
     patch_size : side of a patch in pixels; required for a callable or module, and only for these.
+    runtime, precision : as `Detector`; None for torch, whose float32 is the same on every CPU, or
+        for what a Backbone has already.
 
     Raises
     ------
@@ -166,7 +189,9 @@ def load_backbone(
     if isinstance(backbone, Backbone):
         if weights is not None or patch_size is not None:
             raise ValueError("weights and patch_size are already fixed in a Backbone")
+        _check_running(backbone.runner.choice, runtime, precision)
         return backbone
+    runtime = "torch" if runtime is None else runtime
     try:
         import timm
         import torch
@@ -177,7 +202,7 @@ def load_backbone(
     if not isinstance(backbone, str):
         if weights is not None:
             raise ValueError("weights are for a named backbone; load them into the module instead")
-        return _from_callable(backbone, device, patch_size)
+        return _from_callable(backbone, device, patch_size, (runtime, precision))
     if patch_size is not None:
         raise ValueError(f"patch_size is for a callable; {backbone} knows its own")
     spec = BACKBONES.get(backbone)
@@ -186,7 +211,27 @@ def load_backbone(
         hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(BACKBONES)}"
         raise ValueError(f"backbone: there is no {backbone!r} here or in timm; {hint}")
     model, origin = _create(backbone, spec, weights)
-    return _from_timm(backbone, model, spec, device or _best_device(torch), origin)
+    choice = running_of(backbone, runtime, precision, device)
+    device = device or ("cpu" if choice.runtime == "openvino" else _best_device(torch))
+    return _from_timm(backbone, model, spec, device, origin, running=choice)
+
+
+def running_of(
+    backbone: str, runtime: str = "auto", precision: str = "auto", device: Any = None
+) -> Choice:
+    """Return what would run a backbone of a name here, without loading it.
+
+    Arguments and errors are those of `claid_ext.backbones.runtimes.choose`.
+    """
+    convertible = backbone in BACKBONES or in_usual_module(backbone)
+    return choose(runtime, precision, device, convertible=convertible)
+
+
+def _check_running(choice: Choice, runtime: str | None, precision: str) -> None:
+    """Refuse to change what runs a Backbone."""
+    for name, given, its in zip(Choice._fields, (runtime, precision), choice, strict=True):
+        if given not in {None, "auto", its}:
+            raise ValueError(f"{name} is already fixed in a Backbone: {its}, got {given}")
 
 
 def _create(
@@ -217,7 +262,13 @@ def _create(
 
 
 def _from_timm(
-    name: str, model: Any, spec: BackboneSpec | None, device: Any, origin: str
+    name: str,
+    model: Any,
+    spec: BackboneSpec | None,
+    device: Any,
+    origin: str,
+    *,
+    running: tuple[str, str],
 ) -> Backbone:
     if not hasattr(model, "forward_intermediates") or not hasattr(model, "blocks"):
         raise ValueError(f"backbone: {name} is not a plain ViT, it has no blocks that give tokens")
@@ -242,6 +293,9 @@ def _from_timm(
     if patch_height != patch_width:
         raise ValueError(f"backbone: {name} has patches of {patch_height} x {patch_width} pixels")
     config = getattr(model, "pretrained_cfg", {})
+    device = next(model.parameters()).device
+    network = vit_network(model, block + 1)
+    choice = choose(*running, device, convertible=network is not None)
     return Backbone(
         name,
         tokens,
@@ -251,13 +305,16 @@ def _from_timm(
         enlarged_tau=spec.enlarged_tau if spec else None,
         mean=tuple(config.get("mean", IMAGENET_MEAN)),
         std=tuple(config.get("std", IMAGENET_STD)),
-        device=next(model.parameters()).device,
+        device=device,
         weights=origin,
         module=model,
+        runner=make_runner(choice, tokens, network, device),
     )
 
 
-def _from_callable(backbone: Any, device: Any, patch_size: int | None) -> Backbone:
+def _from_callable(
+    backbone: Any, device: Any, patch_size: int | None, running: tuple[str, str]
+) -> Backbone:
     import torch
 
     if not callable(backbone):
@@ -269,7 +326,7 @@ def _from_callable(backbone: Any, device: Any, patch_size: int | None) -> Backbo
     if module is not None and hasattr(module, "forward_intermediates"):
         if patch_size is not None:
             raise ValueError(f"patch_size is for a callable; {name} knows its own")
-        return _from_timm(name, module, None, device, _AS_GIVEN)
+        return _from_timm(name, module, None, device, _AS_GIVEN, running=running)
     if patch_size is None:
         raise ValueError("patch_size is needed with a callable backbone: the side of a patch")
     if isinstance(patch_size, bool) or not isinstance(patch_size, int) or patch_size < 1:
@@ -280,7 +337,16 @@ def _from_callable(backbone: Any, device: Any, patch_size: int | None) -> Backbo
             module.to(device)
         first = next(module.parameters(), None)
         device = first.device if first is not None else device
-    return Backbone(name, backbone, patch_size=patch_size, device=device or "cpu", module=module)
+    device = device or "cpu"
+    choice = choose(*running, device, convertible=False)
+    return Backbone(
+        name,
+        backbone,
+        patch_size=patch_size,
+        device=device,
+        module=module,
+        runner=make_runner(choice, backbone, None, device),
+    )
 
 
 def _best_device(torch: Any) -> str:

@@ -18,6 +18,7 @@ from claid_ext.files import write_whole
 from claid_ext.progress import progress
 
 if TYPE_CHECKING:
+    from claid_ext.backbones.runtimes import Choice
     from claid_ext.detector import Detector
 
 __all__ = ["Photo", "photo_features"]
@@ -48,6 +49,8 @@ def photo_features(
     *,
     weights: str | None = None,
     device: Any = None,
+    runtime: str = "auto",
+    precision: str = "auto",
     keep: Path | None = None,
     on_error: Callable[[Path, Exception], object] | None = None,
 ) -> list[Photo]:
@@ -56,9 +59,11 @@ def photo_features(
     Parameters
     ----------
     paths : image files.
-    backbone, weights, device : as `claid_ext.Detector`.
+    backbone, weights, device, runtime, precision : as `claid_ext.Detector`. One of int8 is
+        calibrated on the photos.
     keep : a folder to keep features in, and to take them from where they are there already for the
-        same file content (size and time of change), backbone and weights.
+        same file content (size and time of change), backbone, weights, runtime and
+        precision.
     on_error : called with a photo that cannot be used and what is wrong with it; the photo is
         left out. None: the error is raised.
 
@@ -66,19 +71,29 @@ def photo_features(
     ------
     UnreadableImageError, WeightsUnavailableError, ImportError, ValueError : as `Detector`.
     """
+    from claid_ext.backbones import running_of
+
     detector: Detector | None = None
+    running = running_of(backbone, runtime, precision, device)
     photos = []
     for path in progress(paths, total=len(paths), description=f"features ({backbone})"):
         stored = None
         if keep and path.is_file():
-            stored = keep / f"{_key(path, backbone, weights)}.npz"
+            stored = keep / f"{_key(path, backbone, weights, running)}.npz"
         if stored and stored.exists():
             photos.append(_load(path.name, stored))
             continue
         if detector is None:  # outside the try: a wrong backbone is no fault of a photo
             from claid_ext.detector import Detector
 
-            detector = Detector(backbone, weights=weights, device=device, keep_features=True)
+            detector = Detector(
+                backbone,
+                weights=weights,
+                device=device,
+                keep_features=True,
+                **running._asdict(),
+            )
+            detector.calibrate(paths)
         try:
             photo = _photo(path, detector)
         except (UnreadableImageError, ValueError) as error:
@@ -99,12 +114,14 @@ def _photo(path: Path, detector: Detector) -> Photo:
     return Photo(path.name, features, found.tree.grid, found.covered)
 
 
-def _key(path: Path, backbone: str, weights: str | None) -> str:
+def _key(path: Path, backbone: str, weights: str | None, running: Choice) -> str:
     files = [path, Path(weights)] if weights else [path]
     state = [
         (os.fspath(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files
     ]
-    return f"{path.stem}-{hashlib.sha256(repr((backbone, state)).encode()).hexdigest()[:16]}"
+    return (
+        f"{path.stem}-{hashlib.sha256(repr((backbone, *running, state)).encode()).hexdigest()[:16]}"
+    )
 
 
 def _save(photo: Photo, path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from claid_ext.choices import POOLINGS
+from claid_ext.cli._runtime import new_running
 
 if TYPE_CHECKING:
     from claid_ext.descriptors import RegionDescriptor
@@ -54,16 +55,24 @@ def add_descriptor_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def descriptor_from(args: argparse.Namespace, detector: Detector | None) -> RegionDescriptor:
-    """Load the RegionDescriptor that the options describe; "tokens" are those of `detector`."""
+def descriptor_from(
+    args: argparse.Namespace, detector: Detector | None, running: dict[str, Any] | None = None
+) -> RegionDescriptor:
+    """Load the RegionDescriptor that the options describe; "tokens" are those of `detector`.
+
+    `running` takes the place of the options' own runtime and precision.
+    """
     from claid_ext.descriptors import RegionDescriptor
 
-    tokens = args.descriptor == "tokens"
+    shared = detector if args.descriptor == "tokens" else None
+    if running is None and shared is None:
+        running = new_running(args)
     return RegionDescriptor(
-        detector.backbone if tokens and detector else args.descriptor,
+        args.descriptor if shared is None else shared.backbone,
         weights=args.descriptor_weights,
         pooling=args.pooling or "whitened",
         layer=args.layer,
         octaves=args.octaves,
         device=args.device,
+        **({} if shared is not None or running is None else running),
     )

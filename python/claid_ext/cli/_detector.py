@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from claid_ext.choices import MAX_REGIONS
+from claid_ext.cli._runtime import add_runtime_options, new_running
 
 if TYPE_CHECKING:
     from claid_ext.detector import Detector
@@ -35,8 +36,11 @@ _NUMBERS: dict[str, tuple[Any, str]] = {
 _CHOICES = {"init": ("seeds", "random"), "preset": ("released",)}
 
 
-def add_detector_options(parser: argparse.ArgumentParser) -> None:
-    """Add --backbone, --weights, --device, --batch-size, --scales, the options of detect."""
+def add_detector_options(parser: argparse.ArgumentParser, *, opens: bool = False) -> None:
+    """Add --backbone, --weights, --device, --batch-size, --scales, the options of detect.
+
+    And those of what runs networks; `opens`: whether the command may open an index.
+    """
     group = parser.add_argument_group("detector")
     group.add_argument(
         "--backbone",
@@ -46,6 +50,7 @@ def add_detector_options(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--weights", type=Path, metavar="FILE", help="local file with its weights")
     group.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    add_runtime_options(group, opens=opens)
     group.add_argument(
         "--batch-size",
         type=int,
@@ -82,7 +87,7 @@ def detect_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what decides the regions, as JSON, without loading any weights."""
-    from claid_ext.backbones import BACKBONES
+    from claid_ext.backbones import BACKBONES, running_of
 
     spec = BACKBONES.get(args.backbone)
     options = {"tau": spec.tau, "min_patches": spec.min_patches} if spec else {}
@@ -98,11 +103,14 @@ def detector_settings(args: argparse.Namespace) -> dict[str, Any]:
         "scales": args.scales or [1.0],
         "max_regions": args.max_regions,
         "options": options,
+        **running_of(args.backbone, device=args.device, **new_running(args))._asdict(),
     }
 
 
-def detector_from(args: argparse.Namespace, **more: Any) -> Detector:
-    """Load the Detector that the options describe."""
+def detector_from(
+    args: argparse.Namespace, running: dict[str, Any] | None = None, **more: Any
+) -> Detector:
+    """Load the Detector that the options describe; `running` takes the place of theirs."""
     from claid_ext.detector import Detector
 
     return Detector(
@@ -110,6 +118,7 @@ def detector_from(args: argparse.Namespace, **more: Any) -> Detector:
         weights=args.weights,
         device=args.device,
         batch_size=args.batch_size,
+        **(new_running(args) if running is None else running),
         **more,
         **detect_options(args),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +16,14 @@ from claid_ext.cli._detector import (
     detector_from,
 )
 from claid_ext.cli._regions import add_file_options, check_file_options, file_options
+from claid_ext.cli._runtime import given_running, new_running
 from claid_ext.regions import region_source
 
 if TYPE_CHECKING:
     from claid_ext.describing import Descriptor
     from claid_ext.regions import RegionSource
 
-__all__ = ["add_network_options", "networks_from"]
+__all__ = ["add_network_options", "calibrate", "networks_from"]
 
 _REGIONS = (
     *("regions", "backbone", "weights", "scales", "max_regions"),
@@ -40,7 +41,7 @@ def add_network_options(parser: argparse.ArgumentParser) -> None:
         "--pca", type=int, metavar="N", help="length of the whitened vectors (default: 208)"
     )
     add_file_options(parser)
-    add_detector_options(parser)
+    add_detector_options(parser, opens=True)
     add_descriptor_options(parser)
     # None stands for "not given": what is there then keeps what it has.
     parser.set_defaults(backbone=None, descriptor=None, max_regions=None)
@@ -62,8 +63,9 @@ def networks_from(
         name != "threads" for name in detect_options(args)
     )
     asks_vectors = _asked(args, "descriptor", "descriptor_weights", "pooling", "layer", "octaves")
+    running = {part: new_running(args) for part in ("regions", "descriptor")}
     if recipes is not None:
-        _take_from(args, recipes)
+        running |= _take_from(args, recipes)
     args.regions = args.regions or "detect"
     check_file_options(args, [args.regions])
     args.backbone = args.backbone or DEFAULT_BACKBONE
@@ -71,7 +73,7 @@ def networks_from(
     source = descriptor = detector = None
     tokens = asks_vectors and args.descriptor == "tokens"
     if ((new or asks_regions) and args.regions == "detect") or tokens:
-        detector = detector_from(args, keep_features=tokens)
+        detector = detector_from(args, running["regions"], keep_features=tokens)
     if new or asks_regions:
         source = region_source(
             args.regions,
@@ -81,29 +83,44 @@ def networks_from(
             **file_options(args, args.regions, masks=args.pooling == "mask"),
         )
     if new or asks_vectors:
-        descriptor = descriptor_from(args, detector)
+        descriptor = descriptor_from(args, detector, running["descriptor"])
     return source, descriptor
 
 
-def _take_from(args: argparse.Namespace, recipes: Mapping[str, Any]) -> None:
+def calibrate(parts: Sequence[RegionSource | Descriptor | None], photos: Sequence[Any]) -> None:
+    """Calibrate networks of int8 on photos, where that is still to be done."""
+    for part in parts:
+        made_ready = getattr(part, "calibrate", None)
+        if made_ready is not None:
+            made_ready(photos)
+
+
+def _take_from(args: argparse.Namespace, recipes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Let the index's own be what was not asked for, so that an option alone means that option.
 
-    Of a network that is another than the index's, nothing is taken.
+    Of a network that is another than the index's, nothing is taken. Returns what runs the others.
     """
+    from claid_ext.search.recipes import Running
+
+    as_given = Running(args.device, **given_running(args))
+    running: dict[str, dict[str, Any]] = {}
     regions, vectors = recipes["regions"] or {}, recipes["descriptor"] or {}
     tokens = vectors.get("recipe") == "tokens"
     if args.regions in {None, "detect"} and regions.get("recipe") == "detect":
         own = {"scales": regions["scales"], "max_regions": regions["max_regions"]}
-        _fill(args, "backbone", regions["backbone"], {**own, **regions["options"]})
-    elif tokens:
-        _fill(args, "backbone", vectors["backbone"], {})
+        if _fill(args, "backbone", regions["backbone"], {**own, **regions["options"]}):
+            running["regions"] = as_given.choice(regions)
+    elif tokens and _fill(args, "backbone", vectors["backbone"], {}):
+        running["regions"] = as_given.choice(vectors)
     if args.regions in {None, "file"} and regions.get("recipe") == "file":
         _take_file(args, regions)
     if tokens:
         _fill(args, "descriptor", {"name": "tokens"}, {"pooling": vectors["pooling"]})
     elif vectors.get("recipe") == "network":
         own = {"octaves": vectors["octaves"], "pooling": vectors["pooling"]}
-        _fill(args, "descriptor", vectors, {**own, "layer": vectors["layers"]})
+        if _fill(args, "descriptor", vectors, {**own, "layer": vectors["layers"]}):
+            running["descriptor"] = as_given.choice(vectors)
+    return running
 
 
 def _take_file(args: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
@@ -121,16 +138,17 @@ def _take_file(args: argparse.Namespace, recipe: Mapping[str, Any]) -> None:
 
 def _fill(
     args: argparse.Namespace, network: str, recipe: Mapping[str, Any], own: Mapping[str, Any]
-) -> None:
+) -> bool:
     """Take a network's name, weights and options from its recipe, unless another is asked for."""
     if getattr(args, network) not in {None, recipe["name"]}:
-        return
+        return False
     weights = "weights" if network == "backbone" else "descriptor_weights"
     file = recipe.get("weights")
     taken = {network: recipe["name"], weights: file and Path(file), **own}
     for name, value in taken.items():
         if getattr(args, name) is None:
             setattr(args, name, value)
+    return True
 
 
 def _asked(args: argparse.Namespace, *names: str) -> bool:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from claid_ext.cli._runtime import add_runtime_options, new_running
+
 if TYPE_CHECKING:
     from claid_ext.benchmarks.features import Photo
     from claid_ext.evaluation.datasets import DetectionImage
@@ -58,6 +60,7 @@ def add_parser(subparsers: Any) -> None:
         one.add_argument("--backbone", default=_OFFLINE, help=f"default: {_OFFLINE}")
         one.add_argument("--weights", help="local file with the backbone's weights")
         one.add_argument("--device", help="device of the backbone (default: a GPU if there is one)")
+        add_runtime_options(one)
         one.add_argument("--tau", type=float, help="default: the backbone's")
         one.add_argument("--min-patches", type=int, help="default: the backbone's")
         one.add_argument(
@@ -128,6 +131,7 @@ def _photos(args: argparse.Namespace, paths: list[Path], failed: Failures) -> li
         args.backbone,
         weights=args.weights,
         device=args.device,
+        **new_running(args),
         keep=args.keep_features,
         on_error=lambda path, error: failed.append((path, str(error))),
     )

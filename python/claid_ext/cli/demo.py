@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from claid_ext.cli._runtime import add_runtime_options, new_running
 from claid_ext.cli.serve import add_serve_options, serve
 from claid_ext.files import write_whole
 
@@ -76,6 +77,7 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="then serve the photos' index as `claid serve` does, and open the page",
     )
+    add_runtime_options(parser)
     add_serve_options(parser)
 
 
@@ -85,10 +87,11 @@ def run(args: argparse.Namespace) -> int:
     from claid_ext.detector import Detector
 
     photos = demo_photos()
-    detector = Detector("focus_vits14")
+    running = new_running(args)
+    detector = Detector("focus_vits14", **running)
     args.output.mkdir(parents=True, exist_ok=True)
     show_regions(photos, detector, args.output)
-    find_again(photos, detector, RegionDescriptor("efficientnet_lite0"), args.output)
+    find_again(photos, detector, RegionDescriptor("efficientnet_lite0", **running), args.output)
     print(f"pictures, JSON and the index are in {args.output.resolve()}")
     return _serve(args) if args.serve else 0
 

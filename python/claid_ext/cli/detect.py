@@ -113,6 +113,7 @@ def _detect(
 ) -> int:
     """Work through the jobs and return how many were done; the others get a line in `failures`."""
     source = DetectedRegions(detector_from(args), args.scales, max_regions=args.max_regions)
+    source.calibrate([job.image for job in jobs])
     if len(source.scales) > 1 and args.format != "json":
         raise ValueError(f"--format {args.format} holds one scale, got --scales {source.scales}")
     by_path = {str(job.image): job for job in jobs}

@@ -24,6 +24,8 @@ _PACKAGES = {
     "scikit-image": "[offline]",
     "fastapi": "[serve]",
     "uvicorn": "[serve]",
+    "openvino": "[fast]",
+    "nncf": "[fast]",
 }
 
 
@@ -57,6 +59,7 @@ def _findings() -> Iterator[tuple[str, str]]:
     yield "SIMD in use", build["simd"]
     yield "CUDA in detect", f"{'yes' if build['cuda'] else 'no'}: {build['cuda_reason']}"
     yield "CUDA in torch", _torch_cuda()
+    yield "runtime", _runtime()
     yield from _weights()
     yield "hub", _hub()
 
@@ -76,6 +79,19 @@ def _torch_cuda() -> str:
     if torch.cuda.is_available():
         return f"yes: {torch.cuda.get_device_name()}, CUDA {torch.version.cuda}"
     return f"no: {'no GPU found' if torch.version.cuda else 'torch was built without CUDA'}"
+
+
+def _runtime() -> str:
+    """What runs networks unless another runtime or precision is asked for, and why."""
+    from claid_ext.backbones.runtimes import bfloat16_flag, choose, openvino_version
+
+    flag, version = bfloat16_flag(), openvino_version()
+    choice = choose()
+    why = [
+        f"the CPU has {flag}" if flag else "the CPU has no bfloat16",
+        f"openvino {version}" if version else "openvino cannot be imported",
+    ]
+    return f"{choice.runtime}, {choice.precision} ({', '.join(why)})"
 
 
 def _weights() -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ from claid_ext.choices import REGION_SOURCES
 from claid_ext.cli._descriptor import add_descriptor_options
 from claid_ext.cli._detector import add_detector_options, detect_options, detector_from
 from claid_ext.cli._regions import add_file_options, check_file_options, file_options
+from claid_ext.cli._runtime import given_running, new_running
 from claid_ext.cli._stages import add_stage_options
 from claid_ext.files import write_whole
 
@@ -135,7 +136,7 @@ def _add_search_options(parser: argparse.ArgumentParser, name: str) -> None:
     parser.add_argument(
         "--pca", type=int, metavar="N", help="length of the whitened vectors (default: 208)"
     )
-    add_detector_options(parser)
+    add_detector_options(parser, opens=name == "search")
     add_descriptor_options(parser)
     if name == "search":  # they need no model hub, and give the project's own figures
         parser.set_defaults(**OFFLINE)
@@ -180,6 +181,7 @@ def _add_system_options(parser: argparse.ArgumentParser) -> None:
 
 def _setups(args: argparse.Namespace) -> list[Setup]:
     """The setups that the options describe: every system with every descriptor."""
+    from claid_ext.backbones import running_of
     from claid_ext.evaluation.setup import RegionsFile, Setup
     from claid_ext.evaluation.systems import SYSTEMS, setups_of
 
@@ -195,6 +197,7 @@ def _setups(args: argparse.Namespace) -> list[Setup]:
         octaves=args.octaves,
         scales=None if args.scales is None else tuple(args.scales),
         device=args.device,
+        **running_of(args.backbone, device=args.device, **new_running(args))._asdict(),
         batch_size=args.batch_size,
         pca=args.pca,
         max_regions=args.max_regions,
@@ -266,6 +269,7 @@ def _search(args: argparse.Namespace) -> tuple[Table, Figure | None]:
     measure = Measurer(args.work, args.denominator, cache=getattr(args, "cache", None))
     if getattr(args, "index", None) is not None:
         measure.index, measure.dataset = args.index, args.dataset
+        measure.running = given_running(args)
         setups = [_setup_of(args.index, args.dataset, setups[0])]
     if args.table == "table6":
         return tables.table6(args.data, setups[0], measure, args.set), None
@@ -321,12 +325,15 @@ def _recall(args: argparse.Namespace) -> tuple[Table, Figure | None]:
 
     check_file_options(args, args.regions)
     found = load_detection(args.data, args.images)
+    detector = detector_from(args) if "detect" in args.regions else None
+    if detector is not None:
+        detector.calibrate([image.path for image in found.images])
     curves = {
         name: measure_recall(
             found,
             region_source(
                 name,
-                *((detector_from(args), args.scales) if name == "detect" else ()),
+                *((detector, args.scales) if name == "detect" else ()),
                 max_regions=None,  # of all that the detector finds
                 **file_options(args, name, masks=args.overlap == "mask"),
             ),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-from claid_ext.cli._networks import add_network_options, networks_from
+from claid_ext.cli._networks import add_network_options, calibrate, networks_from
+from claid_ext.cli._runtime import given_running
 from claid_ext.scale.engines import ENGINES
 
 if TYPE_CHECKING:
+    from claid_ext.images import Photo
     from claid_ext.scale import DataSet
     from claid_ext.scale.dataset import Listed
 
@@ -86,6 +89,7 @@ def run(args: argparse.Namespace) -> int:
         options=Options(args.workers, args.address, args.gpus_per_worker),
         device=args.device,
         threads=args.threads or 1,
+        **given_running(args),
         progress=True,
     )
     failed = missing + done.bad
@@ -130,7 +134,25 @@ def _create(args: argparse.Namespace, uris: list[str]) -> DataSet:
     source, descriptor = networks_from(args, None)
     assert source is not None
     assert descriptor is not None
+    if args.precision == "int8":
+        calibrate((source, descriptor), _sample(uris))
     return create(args.output, RegionDescriber(source, descriptor), uris, pca=args.pca)
+
+
+def _sample(uris: list[str]) -> list[Photo]:
+    """Read photos to calibrate networks on."""
+    from claid_ext.backbones.runtimes.converted import CALIBRATION_PHOTOS
+    from claid_ext.errors import UnreadableImageError
+    from claid_ext.scale.shard import read_listed
+    from claid_ext.search.fitting import spread
+
+    photos = []
+    for uri in spread(uris, 2 * CALIBRATION_PHOTOS):
+        with contextlib.suppress(UnreadableImageError):
+            photos.append(read_listed(uri))
+        if len(photos) == CALIBRATION_PHOTOS:
+            break
+    return photos
 
 
 def _open(args: argparse.Namespace) -> DataSet:
@@ -144,5 +166,5 @@ def _open(args: argparse.Namespace) -> DataSet:
     given: dict[str, Any] = {name: its.manifest() for name, its in parts.items() if its is not None}
     if args.pca is not None:
         given["pca"] = args.pca
-    check_options(dataset, given)
+    check_options(dataset, given, allow_runtime=args.allow_runtime)
     return dataset

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from claid_ext.cli._networks import add_network_options, networks_from
+from claid_ext.cli._networks import add_network_options, calibrate, networks_from
+from claid_ext.cli._runtime import given_running
+from claid_ext.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from claid_ext.search import InstanceIndex
@@ -45,6 +47,9 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="afterwards read all photos again, fit the index's basis to them and recode them",
     )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print to stderr where the time went"
+    )
     add_network_options(parser)
 
 
@@ -58,9 +63,10 @@ def run(args: argparse.Namespace) -> int:
     )
     if not photos:
         raise FileNotFoundError("; ".join(why for _, why in missing))
-    with _open(args) as index:
+    with _open(args, photos) as index:
         start = time.perf_counter()
-        report = index.add(photos, workers=args.workers, progress=True)
+        times = StageTimes()
+        report = index.add(photos, workers=args.workers, progress=True, times=times)
         seconds = time.perf_counter() - start
         if args.refit:
             print(f"basis fitted to {index.refit(progress=True)} photos")
@@ -69,6 +75,8 @@ def run(args: argparse.Namespace) -> int:
             f"{args.output}: {report.added} added ({report.added / seconds:.1f} images/s), "
             f"{report.present} already present, {len(failed)} failed; {len(index)} images in total"
         )
+    if args.verbose:
+        _print_times(times, report.added, seconds)
     if report.no_own_basis:
         print(
             f"{args.output} keeps the basis shipped for its network: {report.no_own_basis}. Remove "
@@ -80,7 +88,15 @@ def run(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _open(args: argparse.Namespace) -> InstanceIndex:
+def _print_times(times: StageTimes, photos: int, seconds: float) -> None:
+    """Say what each stage took; those that ran at the same time exceed the clock together."""
+    print(f"{'stage':<12}{'s':>8}{'ms a photo':>12}", file=sys.stderr)
+    for name, taken in [*times.seconds.items(), ("by the clock", seconds)]:
+        each = f"{1000 * taken / photos:12.1f}" if photos else ""
+        print(f"{name:<12}{taken:8.2f}{each}", file=sys.stderr)
+
+
+def _open(args: argparse.Namespace, photos: list[Path]) -> InstanceIndex:
     """Open the index if there is one, or create it."""
     from claid_ext.index.manifest import has_manifest, read_manifest
     from claid_ext.search import InstanceIndex
@@ -90,6 +106,7 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
     source, descriptor = networks_from(
         args, read_manifest(args.output)["recipes"] if there else None
     )
+    calibrate((source, descriptor), photos)
     return InstanceIndex.open_or_create(
         args.output,
         descriptor=descriptor,
@@ -97,5 +114,5 @@ def _open(args: argparse.Namespace) -> InstanceIndex:
         factory=args.factory,
         pca=args.pca,
         probes=args.probes,
-        running=Running(args.device, args.threads, args.batch_size),
+        running=Running(args.device, args.threads, args.batch_size, **given_running(args)),
     )

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from claid_ext.cli._runtime import add_runtime_options, given_running
 from claid_ext.cli._stages import add_stage_options
 from claid_ext.files import write_whole
 
@@ -81,16 +82,19 @@ def add_parser(subparsers: Any) -> None:
         "--dataset", metavar="DATASET", help="where the records of milvus:URI are (claid extract)"
     )
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    add_runtime_options(parser, opens=True)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command. Returns 0, even if nothing was found."""
     from claid_ext.search import Query, open_index, report
-    from claid_ext.search.finding import StageTimes
     from claid_ext.search.likely import LEAST_PHOTOS
+    from claid_ext.stage_times import StageTimes
 
     query = Query(args.query, args.box, all_of=args.all_of)
-    with open_index(args.index, dataset=args.dataset, device=args.device) as index:
+    with open_index(
+        args.index, dataset=args.dataset, device=args.device, **given_running(args)
+    ) as index:
         times = StageTimes()
         hits = index.search(
             query,

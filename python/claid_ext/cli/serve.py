@@ -8,6 +8,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from claid_ext.cli._runtime import add_runtime_options, given_running
+
 if TYPE_CHECKING:
     from claid_ext.search.searcher import Searcher
     from claid_ext.serve import Settings
@@ -37,6 +39,7 @@ def add_parser(subparsers: Any) -> None:
     )
     add_serve_options(parser)
     parser.add_argument("--device", help="cpu, cuda, ... (default: a GPU if there is one)")
+    add_runtime_options(parser, opens=True)
     parser.add_argument("--open", action="store_true", help="open the page in a browser")
 
 
@@ -83,7 +86,13 @@ def run(args: argparse.Namespace) -> int:
     """Serve until interrupted. Returns 0."""
     from claid_ext.search import open_index
 
-    opening = partial(open_index, args.index, dataset=args.dataset, device=args.device)
+    opening = partial(
+        open_index,
+        args.index,
+        dataset=args.dataset,
+        device=args.device,
+        **given_running(args),
+    )
     with opening() as index:  # whatever is wrong with it is told at once
         print(f"{args.index}: {len(index)} photos")
     return serve(opening, args, args.open)

@@ -1,9 +1,10 @@
-"""Networks that make feature maps: convolutional ones, any timm model or module, ViT tokens."""
+"""Networks that make feature maps: convolutional ones, any timm model or module."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD, input_size
+from claid_ext.backbones.preprocess import IMAGENET_MEAN, IMAGENET_STD
+from claid_ext.backbones.runtimes import Network, Runner, choose, make_runner
+from claid_ext.backbones.runtimes.converted import calibration_inputs
 from claid_ext.descriptors.inputs import padded_pixels
 from claid_ext.descriptors.pooling import FeatureMap
 from claid_ext.descriptors.weights import load_into, timm_names, torchvision_weights
+from claid_ext.images import read_photo
 from claid_ext.weights import PackageFile, read_checkpoint, weights_digest
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from claid_ext.backbones import Backbone
-
 __all__ = [
     "NETWORKS",
     "ConvNetwork",
     "NetworkSpec",
-    "TokenNetwork",
     "timm_network",
 ]
 
@@ -91,6 +92,8 @@ class ConvNetwork:
         std: tuple[float, ...] = IMAGENET_STD,
         octaves: int = 1,
         device: str | torch.device | None = None,
+        running: tuple[str, str] = ("torch", "auto"),
+        convertible: bool = False,
     ) -> None:
         """Wrap a module.
 
@@ -104,9 +107,16 @@ class ConvNetwork:
         octaves : of the pyramid of images: the first is the image, reduced to `LONGER_SIDE` pixels
             if larger; each further one is twice as large.
         device : where it runs; None for the CPU, or CUDA where there is a device.
+        running : runtime and precision, as `RegionDescriptor`.
+        convertible : whether the module does the same for every size of multiples of 32, as is
+            needed by runtimes other than torch.
         """
-        self.device = torch.device(device or _best_device())
+        choice = choose(*running, device, convertible=convertible)
+        on_cpu = choice.runtime == "openvino"
+        self.device = torch.device(device or ("cpu" if on_cpu else _best_device()))
         self.module = module.eval().to(self.device)
+        network = _network_of(self.module) if convertible else None
+        self.runner: Runner = make_runner(choice, self.module, network, self.device)
         self.name, self.layers = name, layers
         self.mean, self.std = mean, std
         self.octaves = octaves
@@ -204,7 +214,7 @@ class ConvNetwork:
         ------
         ValueError : the module returns something else than maps of the given batch.
         """
-        outputs = self.module(batch.to(self.device))
+        outputs = self.runner(batch)
         outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
         for output in outputs:
             if not isinstance(output, Tensor) or output.ndim != 4 or len(output) != len(batch):
@@ -215,74 +225,13 @@ class ConvNetwork:
                 )
         return [output.float() for output in outputs]
 
-
-class TokenNetwork:
-    """A ViT backbone's patch tokens as a feature map; may share the detector's own forward."""
-
-    layers: Layers = ("tokens",)
-    octaves = 1
-
-    @property
-    def multiple(self) -> int:
-        """Side of a patch in pixels."""
-        return self.backbone.patch_size
-
-    @property
-    def mean(self) -> tuple[float, ...]:
-        """Of the input, for pixels 0 to 1."""
-        return self.backbone.mean
-
-    @property
-    def std(self) -> tuple[float, ...]:
-        """Likewise."""
-        return self.backbone.std
-
-    def __init__(self, backbone: Backbone) -> None:
-        """Wrap a backbone, possibly a detector's own."""
-        self.backbone = backbone
-        self.name = f"tokens:{backbone.name}"
-
-    @property
-    def fingerprint(self) -> str:
-        """The backbone's own."""
-        return self.backbone.fingerprint
-
-    def map_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
-        """Return the (height, width) to which the backbone resizes an image of (height, width)."""
-        return input_size(image_size, self.backbone.patch_size)[0]
-
-    def forward(self, batch: Tensor) -> list[Tensor]:
-        """Return the tokens of a batch (B, 3, H, W) as a map, float32 (B, D, h, w), in a list."""
-        patch = self.backbone.patch_size
-        grid = (batch.shape[2] // patch, batch.shape[3] // patch)
-        tokens = self.backbone.features(batch)
-        return [tokens.float().transpose(1, 2).reshape(len(batch), -1, *grid)]
-
-    def octave_of(self, boxes: NDArray[np.float32], _: tuple[int, int]) -> NDArray[np.int64]:
-        """Return the one octave there is, 0, for boxes (R, 4)."""
-        return np.zeros(len(boxes), np.int64)
-
-    def maps(
-        self, images: Sequence[Image.Image], octaves: Sequence[set[int]], batch_size: int
-    ) -> Iterator[tuple[int, int, list[FeatureMap]]]:
-        """Yield each image's number, the octave 0, and its map in a list; by size and batch."""
-        del octaves
-        inputs = [self.backbone.preprocess(image) for image in images]
-        shapes = [tuple(pixels.shape) for pixels, _ in inputs]
-        patch = self.backbone.patch_size
-        for shape in sorted(set(shapes)):
-            alike = [i for i, other in enumerate(shapes) if other == shape]
-            for start in range(0, len(alike), batch_size):
-                batch = alike[start : start + batch_size]
-                tokens = self.backbone.features(torch.stack([inputs[i][0] for i in batch]))
-                grid = (shape[1] // patch, shape[2] // patch)
-                for row, i in enumerate(batch):
-                    yield i, 0, [token_map(tokens[row].reshape(*grid, -1), inputs[i][1])]
-
-
-def token_map(tokens: Tensor, covered: tuple[float, float]) -> FeatureMap:
-    """Make a feature map of tokens (h, w, D) that cover (height, width) pixels of the image."""
-    return FeatureMap(tokens.permute(2, 0, 1).float(), covered)
+    def calibrate(self, photos: Sequence[Any]) -> None:
+        """Calibrate a network of int8 on photos, as `RegionDescriptor.calibrate`."""
+        if not self.runner.calibrated:
+            inputs = calibration_inputs(
+                photos, lambda one: self.to_input(read_photo(one).picture)[0][None]
+            )
+            self.runner.calibrate(inputs)
 
 
 class _Intermediates(nn.Module):
@@ -306,6 +255,8 @@ def timm_network(
     layers: Sequence[str] | None,
     device: str | torch.device | None,
     octaves: int | None = None,
+    *,
+    running: tuple[str, str] = ("torch", "auto"),
 ) -> ConvNetwork:
     """Make a descriptor network by a name in NETWORKS or in timm.
 
@@ -317,6 +268,8 @@ def timm_network(
         the last one.
     device : where it runs.
     octaves : of the pyramid of images; None for 1.
+    running : runtime and precision, as `RegionDescriptor`. A network that is not in NETWORKS may
+        be one that OpenVINO cannot convert: for it, "auto" is torch.
 
     Raises
     ------
@@ -348,6 +301,9 @@ def timm_network(
     layers = tuple(layers or (spec.layers if spec else names[-1:]))
     if missing := [layer for layer in layers if layer not in names]:
         raise ValueError(f"layer must be one of {', '.join(names)} for {name}, got {missing[0]!r}")
+    runtime, precision = running
+    if runtime == "auto" and spec is None and precision != "int8":
+        running = ("torch", precision)
     if torch.device(device or _best_device()).type == "cpu":
         # Where the weights are so, all maps are too: about 1.2 to 2 times as fast as NCHW.
         network.to(memory_format=torch.channels_last)
@@ -360,7 +316,34 @@ def timm_network(
         std=spec.std if spec else tuple(config["std"]),
         octaves=octaves or 1,
         device=device,
+        running=running,
+        convertible=True,
     )
+
+
+def _network_of(module: nn.Module) -> Network:
+    """Describe a convolutional network to runtimes that convert it."""
+    noise = torch.Generator().manual_seed(0)
+    one, other = (
+        torch.randn(1, 3, 32 * rows, 32 * columns, generator=noise)
+        for rows, columns in ((2, 3), (3, 4))
+    )
+    return Network(
+        head=_whole,
+        body=module,
+        examples=(one, other),
+        identify=partial(_architecture, module),
+        transformer=False,
+    )
+
+
+def _whole(batch: Tensor) -> tuple[Tensor, ...]:
+    return (batch,)
+
+
+def _architecture(module: nn.Module) -> str:
+    """What identifies weights, and how they are used: of timm's networks their `repr` says it."""
+    return f"{weights_digest(module)} {getattr(module, 'stages', '')} {module!r}"
 
 
 def _best_device() -> str:

@@ -13,9 +13,10 @@ from torch import nn
 
 from claid_ext.backbones import BACKBONES, Backbone, load_backbone
 from claid_ext.descriptors.maps import photo_maps, region_vectors
-from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork, timm_network, token_map
+from claid_ext.descriptors.networks import ConvNetwork, timm_network
 from claid_ext.descriptors.pooling import POOLINGS, FeatureMap, pool_regions
 from claid_ext.descriptors.shipped import shipped_basis
+from claid_ext.descriptors.token_network import TokenNetwork, token_map
 from claid_ext.images import as_image
 from claid_ext.regions import Regions
 
@@ -49,6 +50,8 @@ class RegionDescriptor:
         octaves: int | None = None,
         device: str | torch.device | None = None,
         batch_size: int | None = None,
+        runtime: str = "auto",
+        precision: str = "auto",
     ) -> None:
         """Load the network.
 
@@ -76,6 +79,7 @@ class RegionDescriptor:
         device : where the network runs; None for CUDA if there is a GPU, else the CPU.
         batch_size : how many images of one size go through it together; None for 8 on a GPU and 1
             on the CPU, where more take longer per image.
+        runtime, precision : as `Detector`; of a Backbone, its own.
 
         Raises
         ------
@@ -91,7 +95,9 @@ class RegionDescriptor:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
         layers = (layer,) if isinstance(layer, str) else layer
-        self.network = _network(backbone, weights, layers, device, octaves)
+        self.network = _network(
+            backbone, weights, layers, device, octaves, running=(runtime, precision)
+        )
         self.pooling = pooling
         self.batch_size = batch_size or (_GPU_BATCH if _on_gpu(self.network) else 1)
         self._source = backbone if isinstance(backbone, str) else None
@@ -103,6 +109,11 @@ class RegionDescriptor:
     def two_stages(self) -> bool:
         """Whether an index keeps maps beside the vectors, and finds boxes on them."""
         return self.pooling == "whitened"
+
+    @property
+    def workers(self) -> int:
+        """How many calls at once make the best of the machine."""
+        return self.network.runner.workers
 
     @property
     def weights(self) -> str:
@@ -192,6 +203,10 @@ class RegionDescriptor:
                 by_image[i] = [token_map(*its.tokens)]
         return [by_image[i] for i in range(len(images))]
 
+    def calibrate(self, photos: Sequence[Any]) -> None:
+        """Calibrate a network of int8 on 24 of some photos, as `Detector.calibrate`."""
+        self.network.calibrate(photos)
+
     def _check(self, images: Sequence[Any], regions: Sequence[Regions]) -> None:
         if len(images) != len(regions):
             raise ValueError(f"{len(images)} images, but regions of {len(regions)}")
@@ -205,6 +220,7 @@ class RegionDescriptor:
             "pooling": self.pooling,
             "dim": self.dim,
             "weights": self.weights,
+            **self.network.runner.manifest(),
         }
 
     def recipe(self) -> dict[str, Any] | None:
@@ -216,6 +232,7 @@ class RegionDescriptor:
                 "version": 1,
                 "backbone": backbone,
                 "pooling": self.pooling,
+                **self.network.runner.choice._asdict(),
             }
         if self._source is None:
             return None
@@ -227,6 +244,7 @@ class RegionDescriptor:
             "layers": list(self.network.layers),
             "octaves": self.network.octaves,
             "pooling": self.pooling,
+            **self.network.runner.choice._asdict(),
         }
 
     def _reuses_tokens(self, regions: Regions) -> bool:
@@ -255,6 +273,8 @@ def _network(
     layers: Sequence[str] | None,
     device: str | torch.device | None,
     octaves: int | None,
+    *,
+    running: tuple[str, str],
 ) -> ConvNetwork | TokenNetwork:
     if isinstance(backbone, str) and backbone == "tokens":
         raise ValueError(
@@ -262,21 +282,26 @@ def _network(
         )
     tokens = isinstance(backbone, str) and (backbone in BACKBONES or backbone.startswith(_TOKENS))
     if isinstance(backbone, str) and not tokens:
-        return timm_network(backbone, weights, layers, device, octaves)
+        return timm_network(backbone, weights, layers, device, octaves, running=running)
     if layers is not None:
         raise ValueError(f"layer is for networks with names in timm, got {layers!r}")
     if weights is not None and not tokens:
         raise ValueError("weights are for a network given by name, this one has its own")
     if isinstance(backbone, nn.Module):
         name = f"module:{type(backbone).__name__}"
-        return ConvNetwork(backbone, name=name, octaves=octaves or 1, device=device)
+        return ConvNetwork(
+            backbone, name=name, octaves=octaves or 1, device=device, running=running
+        )
     if octaves not in (None, 1):
         raise ValueError(f"octaves is not for the tokens of a backbone, got {octaves}")
     if isinstance(backbone, str):
         name = backbone.removeprefix(_TOKENS)
-        return TokenNetwork(load_backbone(name, weights=weights, device=device))
+        runtime, precision = running
+        return TokenNetwork(
+            load_backbone(name, weights, device, runtime=runtime, precision=precision)
+        )
     if isinstance(backbone, Backbone):
-        return TokenNetwork(backbone)
+        return TokenNetwork(load_backbone(backbone, runtime=running[0], precision=running[1]))
     raise TypeError(
         f"descriptor must be a name, a Backbone or a torch module, got {type(backbone).__name__}"
     )

@@ -24,6 +24,7 @@ from claid_ext.regions.value import Regions
 if TYPE_CHECKING:
     from PIL import Image
 
+    from claid_ext.backbones.runtimes import Runner
     from claid_ext.images import Photo
     from claid_ext.regions import RegionSource
 
@@ -76,7 +77,7 @@ class ForwardCache:
 
     def backbone(self, backbone: Backbone) -> Backbone:
         """Return a backbone whose features are kept."""
-        weights = backbone.fingerprint
+        weights = f"{backbone.fingerprint} {json.dumps(backbone.running())}"
 
         def tokens(batch: Tensor) -> Tensor:
             rows = [
@@ -110,8 +111,14 @@ class _CachedNetwork(ConvNetwork):
             octaves=inner.octaves,
             device=inner.device,
         )
+        self.runner = inner.runner
         self._cache = cache
-        self._key = (inner.name, inner.layers, inner.fingerprint)
+        self._key = (
+            inner.name,
+            inner.layers,
+            inner.fingerprint,
+            json.dumps(inner.runner.manifest()),
+        )
 
     def forward(self, batch: Tensor) -> list[Tensor]:
         """Return the maps of a batch, each row's from the folder or made for it alone."""
@@ -133,6 +140,22 @@ class _CachedNetwork(ConvNetwork):
         return [layer[0].cpu().numpy() for layer in super().forward(row[None])]
 
 
+class _CachedRunner:
+    """A `Runner` whose tokens come from a folder; in a manifest it is the one that made them."""
+
+    workers = 1
+    calibrated = True
+
+    def __init__(self, inner: Runner, tokens: Callable[[Tensor], Tensor]) -> None:
+        self.choice = inner.choice
+        self.calibrate = inner.calibrate
+        self.manifest = inner.manifest
+        self._tokens = tokens
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        return self._tokens(batch)
+
+
 class _CachedBackbone(Backbone):
     """Another's features from a folder; in a manifest and a recipe it is that other."""
 
@@ -148,6 +171,7 @@ class _CachedBackbone(Backbone):
             std=inner.std,
             device=inner.device,
             weights=inner.weights,
+            runner=_CachedRunner(inner.runner, tokens),
         )
         self._inner = inner
 

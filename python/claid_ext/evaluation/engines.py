@@ -20,8 +20,9 @@ from claid_ext.files import write_whole
 from claid_ext.images import read_photo
 from claid_ext.index.paths import absolute, file_state
 from claid_ext.progress import progress as show_progress
-from claid_ext.search.finding import Prepared, StageTimes
+from claid_ext.search.finding import Prepared
 from claid_ext.search.query import Query, query_boxes
+from claid_ext.stage_times import StageTimes
 from claid_ext.vectors import unit
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ R = TypeVar("R")
 
 # The fields of a setup that each network is made by.
 _FIELDS = {
-    "backbone": ("backbone", "weights", "device"),
-    "detector": ("backbone", "weights", "device", "batch_size", "detect"),
+    "backbone": ("backbone", "weights", "device", "runtime", "precision"),
+    "detector": ("backbone", "weights", "device", "runtime", "precision", "batch_size", "detect"),
     "descriptor": (
         "descriptor",
         "descriptor_weights",
@@ -45,6 +45,8 @@ _FIELDS = {
         "layer",
         "octaves",
         "device",
+        "runtime",
+        "precision",
     ),
     "classifier": ("descriptor", "descriptor_weights", "device"),
     "local": ("descriptor", "descriptor_weights", "device"),
@@ -64,6 +66,7 @@ class Maker:
     work: Path
     cache: ForwardCache
     _loaded: dict[str, Any] = field(default_factory=dict, repr=False)
+    _photos: list[Path] = field(default_factory=list, repr=False)  # that int8 is calibrated on
 
     def engine(self, search_set: SearchSet, setup: Setup) -> Engine:
         """Make the engine, which is then to be filled.
@@ -76,6 +79,7 @@ class Maker:
         from claid_ext.search import InstanceIndex
 
         _check_given(setup)
+        self._photos = list(search_set.images)
         folder = self.work / setup.folder_name(search_set.name)
         if setup.vectors == "blcf":
             from claid_ext.descriptors.blcf import Blcf
@@ -187,7 +191,10 @@ class Maker:
                 layer=setup.layer,
                 octaves=setup.octaves,
                 device=setup.device,
+                runtime=setup.runtime,
+                precision=setup.precision,
             )
+            made.calibrate(self._photos)
             if isinstance(made.network, ConvNetwork):
                 made.network = self.cache.network(made.network)
             return made
@@ -197,11 +204,18 @@ class Maker:
     def _backbone(self, setup: Setup) -> Backbone:
         from claid_ext.backbones import load_backbone
 
-        return self._keep(
-            "backbone",
-            setup,
-            lambda: self.cache.backbone(load_backbone(setup.backbone, setup.weights, setup.device)),
-        )
+        def make() -> Backbone:
+            made = load_backbone(
+                setup.backbone,
+                setup.weights,
+                setup.device,
+                runtime=setup.runtime,
+                precision=setup.precision,
+            )
+            made.calibrate(self._photos)
+            return self.cache.backbone(made)
+
+        return self._keep("backbone", setup, make)
 
     def _classifier(self, setup: Setup) -> GapClassifier:
         from claid_ext.descriptors.classifier import GapClassifier, gap_classifier

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import InitVar, dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from claid_ext.evaluation.making import Maker
 from claid_ext.evaluation.metrics import Denominator
 from claid_ext.evaluation.scoring import Ranking, Scores, score
 from claid_ext.evaluation.setup import Measurement, Setup
-from claid_ext.search.finding import StageTimes
+from claid_ext.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from claid_ext.search import Query
@@ -40,6 +40,7 @@ class Measurer:
     and images that are indexed already are not processed again. cache: a folder where what networks
     give is kept, so that systems that share one run it once; None for none. index, dataset: what to
     search in place of indexes of its own, as of `claid_ext.open_index`; it must hold the sets.
+    running: what then runs its networks, arguments of `open_index`.
     """
 
     work: Path
@@ -48,6 +49,7 @@ class Measurer:
     cache: InitVar[Path | None] = None
     index: str | None = None
     dataset: str | None = None
+    running: Mapping[str, Any] = field(default_factory=dict)
     maker: Maker = field(init=False, repr=False)
 
     def __post_init__(self, cache: Path | None) -> None:
@@ -103,7 +105,7 @@ class Measurer:
             return self.maker.engine(search_set, setup)
         from claid_ext.search import open_index
 
-        opened = open_index(self.index, dataset=self.dataset, device=setup.device)
+        opened = open_index(self.index, dataset=self.dataset, device=setup.device, **self.running)
         return OpenedEngine(opened, search_set.images)
 
     def _progress(self, queries: list[Any]) -> Iterator[Any]:

@@ -51,12 +51,13 @@ class Setup:
     whitening from. salgan_weights: SalGAN's file. backbone, weights: of the detector.
     scales: of the detector, None for what suits its backbone. descriptor, descriptor_weights,
     pooling, layer, octaves: of the descriptor; the descriptor "tokens" is the detector's own
-    network. device: of both networks. batch_size: of the detector, None for its default. pca:
-    dimensions of the index's whitening, None for none. detect: options of `claid_ext.detect` that
-    differ from the backbone's own. dummies: whether dummy regions get a vector too. max_regions:
-    how many regions of an image get a vector at most. refine: in how many images the box is
-    searched for, where the descriptor is "whitened" or the method re-ranks. expand: by how many
-    images queries are expanded; 0 for none.
+    network. device: of both networks. runtime, precision: what runs the backbone and our
+    descriptor, as `claid_ext.Detector`; other systems' networks are run by torch. batch_size: of
+    the detector, None for its default. pca: dimensions of the index's whitening, None for none.
+    detect: options of `claid_ext.detect` that differ from the backbone's own. dummies: whether
+    dummy regions get a vector too. max_regions: how many regions of an image get a vector at
+    most. refine: in how many images the box is searched for, where the descriptor is "whitened"
+    or the method re-ranks. expand: by how many images queries are expanded; 0 for none.
     """
 
     regions: str = "detect"
@@ -73,6 +74,8 @@ class Setup:
     layer: tuple[str, ...] | None = None
     octaves: int | None = None
     device: str | None = None
+    runtime: str = "torch"
+    precision: str = "float32"
     batch_size: int | None = None
     pca: int | None = None
     detect: Mapping[str, Any] = field(default_factory=dict)

@@ -20,6 +20,13 @@ _FORMAT = "claid_ext.InstanceIndex"
 _VERSION = 3
 _OLD_VERSIONS = (1, 2)
 
+# What runs networks, and what it was where a manifest does not say so: the first releases had none.
+_RUNTIMES = {"runtime": "torch", "precision": "float32", "calibration": None}
+_OR_ALLOW = (
+    ", or open it all the same: --allow-runtime (allow_runtime=True); what is described now is "
+    "then a little unlike what is stored"
+)
+
 
 def has_manifest(folder: Path) -> bool:
     """Whether a folder is an index, of any version."""
@@ -75,29 +82,43 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     return content
 
 
-def check_same(folder: Path | str, stored: Any, given: Any, what: str) -> None:
+def check_same(
+    folder: Path | str, stored: Any, given: Any, what: str, *, allow_runtime: bool = False
+) -> None:
     """Compare options as the manifest has them with those of what is given now.
+
+    `allow_runtime`: another runtime or precision of the networks is no difference.
 
     Raises
     ------
     IndexMismatchError : names each option that differs, what the index has and what was given.
     """
-    differences = list(_differences(stored, json.loads(json.dumps(given)), what))
-    if differences:
+    found = _differences(stored, json.loads(json.dumps(given)), what)
+    runtimes = [text for key, text in found if key in _RUNTIMES]
+    others = [text for key, text in found if key not in _RUNTIMES]
+    if others or (runtimes and not allow_runtime):
+        named = "; ".join(others if allow_runtime else others + runtimes)
         raise IndexMismatchError(
-            f"{folder} was made with other options: {'; '.join(differences)}. Leave these options "
-            "out to use the index's own, or make a new index"
+            f"{folder} was made with other options: {named}. Leave these options out to use the "
+            f"index's own, or make a new index{'' if others else _OR_ALLOW}"
         )
 
 
-def _differences(stored: Any, given: Any, what: str) -> list[str]:
+def _differences(stored: Any, given: Any, what: str, key: str = "") -> list[tuple[str, str]]:
+    """The last name of each option that differs, and what differs."""
     if isinstance(stored, dict) and isinstance(given, dict):
         return [
             difference
             for key in sorted({*stored, *given})
-            for difference in _differences(stored.get(key), given.get(key), f"{what} {key}".strip())
+            for difference in _differences(
+                stored.get(key, _RUNTIMES.get(key)),
+                given.get(key, _RUNTIMES.get(key)),
+                f"{what} {key}".strip(),
+                key,
+            )
         ]
-    return [] if stored == given else [f"{what}: the index has {stored!r}, got {given!r}"]
+    same = stored == given
+    return [] if same else [(key, f"{what}: the index has {stored!r}, got {given!r}")]
 
 
 def _command(old: dict[str, Any]) -> str:

@@ -102,6 +102,15 @@ class DetectedRegions:
         """Return the regions of each image, as `RegionSource`."""
         return [self.join(found) for found in self.detections(images)]
 
+    @property
+    def workers(self) -> int:
+        """How many calls at once make the best of the machine."""
+        return self.detector.workers
+
+    def calibrate(self, photos: Sequence[Any]) -> None:
+        """Calibrate a backbone of int8 on some photos, as `Detector.calibrate`."""
+        self.detector.calibrate(photos)
+
     def detections(self, images: Sequence[Any]) -> list[list[Detection]]:
         """Return the detections of each image, one per scale."""
         photos = [read_photo(image) for image in images]
@@ -147,6 +156,7 @@ class DetectedRegions:
             "options": json.loads(json.dumps(options, default=str)),
             "with_dummies": self.with_dummies,
             "max_regions": self.max_regions,
+            **backbone.running(),
         }
 
     def recipe(self) -> dict[str, Any] | None:
@@ -162,6 +172,7 @@ class DetectedRegions:
             "with_dummies": self.with_dummies,
             "max_regions": self.max_regions,
             "options": {k: v for k, v in self.detector.given_options.items() if k != "threads"},
+            **self.detector.backbone.runner.choice._asdict(),
         }
 
 

@@ -43,12 +43,16 @@ class Work:
     address : of the data set.
     describer : None to make it from the data set's recipes.
     device, threads : where networks run, and with how many threads of torch.
+    runtime, precision, allow_runtime : by what they run, as `InstanceIndex.open`.
     """
 
     address: str
     describer: Describer | None = None
     device: str | None = None
     threads: int = 1
+    runtime: str | None = None
+    precision: str | None = None
+    allow_runtime: bool = False
 
     def __call__(self) -> Callable[[int], ShardReport]:
         """Make the networks, and return the function."""
@@ -63,7 +67,13 @@ class Work:
         from claid_ext.search.recipes import Networks, Running
 
         torch.set_num_threads(self.threads)  # sums differ in their last bits with it
-        running = Running(device=self.device, threads=self.threads)
+        running = Running(
+            device=self.device,
+            threads=self.threads,
+            runtime=self.runtime,
+            precision=self.precision,
+            allow_runtime=self.allow_runtime,
+        )
         networks = Networks(dataset.files.shown(), dataset.manifest, running=running)
         content = dataset.basis_bytes()
         return networks.describer(None if content is None else Basis.from_bytes(content))
@@ -77,6 +87,9 @@ def extract(
     options: Options | None = None,
     device: str | None = None,
     threads: int = 1,
+    runtime: str | None = None,
+    precision: str | None = None,
+    allow_runtime: bool = False,
     progress: bool = False,
 ) -> ExtractReport:
     """Turn the planned photos of a data set into records.
@@ -91,7 +104,8 @@ def extract(
     describer : what it was created with, if that cannot be made from its recipes: it is pickled.
     options : of the engine.
     device : where networks run, None for a GPU where there is one.
-    threads : of torch, in each worker.
+    threads : of the networks, in each worker.
+    runtime, precision, allow_runtime : by what networks run, as `InstanceIndex.open`.
     progress : whether to show a bar on stderr, where that is a terminal.
 
     Raises
@@ -105,7 +119,8 @@ def extract(
 
     if describer is not None:
         made = describer.manifest()
-        check_options(dataset, {name: made[name] for name in ("regions", "descriptor")})
+        asked = {name: made[name] for name in ("regions", "descriptor")}
+        check_options(dataset, asked, allow_runtime=allow_runtime)
     run = engine_named(engine)
     report, start = ExtractReport(), time.perf_counter()
     with dataset.files.writing("images"):
@@ -114,7 +129,15 @@ def extract(
         report.present = len(done)
         photos = _photos_in(dataset, missing)
         with counting(photos, "extracting", "photo", None if progress else True) as step:
-            work = Work(dataset.address, describer, device, threads)
+            work = Work(
+                dataset.address,
+                describer,
+                device,
+                threads,
+                runtime,
+                precision,
+                allow_runtime,
+            )
             for one in run(work, missing, options or Options()) if missing else ():
                 report.shards += 1
                 report.photos += one.photos

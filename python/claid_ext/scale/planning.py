@@ -103,15 +103,19 @@ def create(
     return DataSet(address)
 
 
-def check_options(dataset: DataSet, given: Mapping[str, Any]) -> None:
+def check_options(
+    dataset: DataSet, given: Mapping[str, Any], *, allow_runtime: bool = False
+) -> None:
     """Compare options with those of a data set; `given` has entries of its manifest.
+
+    `allow_runtime`: another runtime or precision of the networks is no difference.
 
     Raises
     ------
     IndexMismatchError : it is made with others.
     """
     stored = {name: dataset.manifest[name] for name in given}
-    check_same(dataset.files.shown(), stored, dict(given), "")
+    check_same(dataset.files.shown(), stored, dict(given), "", allow_runtime=allow_runtime)
 
 
 def _dim(describer: Describer) -> int:

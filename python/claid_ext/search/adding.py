@@ -1,20 +1,26 @@
-"""Adding images, files or those that have only a name: read ahead, describe, store."""
+"""Adding images, files or those that have only a name: read ahead, describe, store.
+
+The three run at the same time: while some photos are described, the next ones are read, and those
+before them stored. Where the networks make more of the CPUs by several photos at once, each is
+described by itself, else `batch_size` together.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from claid_ext.describing import Describer
 from claid_ext.errors import ClaidError
 from claid_ext.images import Photo, read_photo
+from claid_ext.in_order import in_order
 from claid_ext.index.paths import file_state, image_name
 from claid_ext.index.store import Entry, FileState
 from claid_ext.progress import progress as show_progress
+from claid_ext.stage_times import stage
 
 __all__ = [
     "AddReport",
@@ -106,7 +112,7 @@ def read_named(
 def describe_images(
     describer: Describer, read: Iterable[ReadImage], report: AddReport, *, batch_size: int
 ) -> Iterator[list[Entry]]:
-    """Yield the entries of images, batch by batch, ready to be stored.
+    """Yield the entries of images, batch by batch and in their order, ready to be stored.
 
     Parameters
     ----------
@@ -115,46 +121,70 @@ def describe_images(
     report : collects counts and failures; a batch counts as added once the next one is requested.
     batch_size : images described together.
     """
-    batch: list[_Read] = []
+    workers = getattr(describer, "workers", 1)
+    groups = _groups(read, batch_size if workers == 1 else 1)
+    entries: list[Entry] = []
+    for described in in_order(groups, partial(_describe, describer), workers=workers):
+        for one in described:
+            if isinstance(one, Entry):
+                entries.append(one)
+            else:
+                report.failed.append(one)
+        if entries and (workers == 1 or len(entries) >= batch_size):
+            yield entries
+            report.added += len(entries)
+            entries = []
+    if entries:
+        yield entries
+        report.added += len(entries)
+
+
+def _groups(read: Iterable[ReadImage], size: int) -> Iterator[list[ReadImage]]:
+    """Yield images so many at a time, and with them what could not be read."""
+    group: list[ReadImage] = []
+    good = 0
     for path, one in read:
-        if isinstance(one, str):
-            report.failed.append((path, one))
-            continue
-        batch.append(one)
-        if len(batch) == batch_size:
-            yield from _describe(describer, batch, report)
-            batch = []
-    if batch:
-        yield from _describe(describer, batch, report)
+        group.append((path, one))
+        good += isinstance(one, _Read)
+        if good == size:
+            yield group
+            group, good = [], 0
+    if group:
+        yield group
 
 
-def _describe(describer: Describer, batch: list[_Read], report: AddReport) -> Iterator[list[Entry]]:
-    """Describe photos together; if that fails, one by one, to find out which is at fault."""
+def _describe(describer: Describer, group: list[ReadImage]) -> list[Entry | tuple[str, str]]:
+    """Describe photos together; if that fails, one by one, to find out which is at fault.
+
+    What could not be read, or described, comes out as path and reason.
+    """
+    photos = [one for _, one in group if isinstance(one, _Read)]
     try:
-        records = describer([one.photo for one in batch])
+        records = iter(describer([one.photo for one in photos]) if photos else [])
     except (ClaidError, ValueError) as error:
-        if len(batch) > 1:
-            for one in batch:
-                yield from _describe(describer, [one], report)
-        else:
-            report.failed.append((batch[0].path, str(error)))
-        return
-    yield [Entry(one.path, record, one.file) for one, record in zip(batch, records, strict=True)]
-    report.added += len(batch)
+        if len(group) > 1:
+            return [made for one in group for made in _describe(describer, [one])]
+        return [(photos[0].path, str(error))]
+    return [
+        (path, one) if isinstance(one, str) else Entry(one.path, next(records), one.file)
+        for path, one in group
+    ]
 
 
 def _read_ahead(
     items: Iterable[T], read: Callable[[T], _Read], name: Callable[[T], str], workers: int
 ) -> Iterator[ReadImage]:
     """Yield each image's path with the image, or with why it cannot be read."""
-    waiting: deque[tuple[str, Future[_Read]]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="claid-read") as readers:
-        for item in items:
-            waiting.append((name(item), readers.submit(read, item)))
-            if len(waiting) > 2 * workers:
-                yield _result(*waiting.popleft())
-        while waiting:
-            yield _result(*waiting.popleft())
+
+    def result(named: tuple[str, T]) -> ReadImage:
+        path, item = named
+        try:
+            with stage("read"):
+                return path, read(item)
+        except (ClaidError, OSError, ValueError) as error:
+            return _printable(path), str(error)
+
+    return in_order(((name(one), one) for one in items), result, workers=workers, ahead=workers)
 
 
 def _read_file(path: str) -> _Read:
@@ -182,13 +212,6 @@ def _pixel_state(photo: Photo) -> FileState:
     size = repr(photo.size).encode()
     digest = hashlib.blake2b(pixels, digest_size=8, key=size).digest()
     return len(pixels), int.from_bytes(digest) >> 1  # SQLite's integers have a sign
-
-
-def _result(path: str, future: Future[_Read]) -> ReadImage:
-    try:
-        return path, future.result()
-    except (ClaidError, OSError, ValueError) as error:
-        return _printable(path), str(error)
 
 
 def _is_text(path: str) -> bool:

@@ -33,6 +33,9 @@ def open_index(
     descriptor: Descriptor | None = None,
     regions: RegionSource | None = None,
     device: str | torch.device | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
+    allow_runtime: bool = False,
 ) -> Searcher:
     """Open what can be searched, whichever store holds it.
 
@@ -44,6 +47,7 @@ def open_index(
     descriptor, regions : those the records were made with; None to make them again, when they are
         first needed, from what the manifest says.
     device : where to make them.
+    runtime, precision, allow_runtime : as `InstanceIndex.open`.
 
     Raises
     ------
@@ -56,7 +60,15 @@ def open_index(
     if uri is None:
         if dataset is not None:
             raise ValueError(f"dataset is for an address {MILVUS}URI, got the folder {address}")
-        return InstanceIndex.open(address, descriptor=descriptor, regions=regions, device=device)
+        return InstanceIndex.open(
+            address,
+            descriptor=descriptor,
+            regions=regions,
+            device=device,
+            runtime=runtime,
+            precision=precision,
+            allow_runtime=allow_runtime,
+        )
     if dataset is None:
         raise ValueError(f"{address} has vectors alone: dataset must say where their records are")
     from claid_ext.scale.dataset import DataSet
@@ -68,6 +80,8 @@ def open_index(
         opened.manifest,
         source=regions,
         descriptor=descriptor,
-        running=Running(device=device),
+        running=Running(
+            device=device, runtime=runtime, precision=precision, allow_runtime=allow_runtime
+        ),
     )
     return Searcher(f"{MILVUS}{uri}", MilvusStore(uri, opened), opened.manifest, networks)

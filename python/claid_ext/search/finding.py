@@ -13,10 +13,8 @@ the found box most, times the photo's cosine cubed, and runs both stages again.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -33,9 +31,10 @@ from claid_ext.overlap import box_area, box_iou
 from claid_ext.record import CellMap as StoredMap
 from claid_ext.search.likely import Calibration, calibration_of
 from claid_ext.search.query import Hit
+from claid_ext.stage_times import StageTimes
 from claid_ext.vectors import unit
 
-__all__ = ["FindOptions", "Prepared", "StageTimes", "find"]
+__all__ = ["FindOptions", "Prepared", "find"]
 
 CORE_WEIGHT = 1 / 1.5  # of stage 2 beside the cosine of stage 1
 COSINE_POWER = 3  # of a photo's weight in the expansion
@@ -76,22 +75,6 @@ class FindOptions(NamedTuple):
     images: ImageFilter | None = None
     refine: int = REFINE
     expand: int = EXPAND
-
-
-@dataclass
-class StageTimes:
-    """Seconds that each stage took, summed over queries."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time that the block takes to a stage."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def find(

@@ -30,6 +30,7 @@ from claid_ext.search.adding import (
     read_named,
 )
 from claid_ext.search.recipes import Networks
+from claid_ext.stage_times import stage
 from claid_ext.vectors import encode_vectors
 
 __all__ = ["Writer"]
@@ -67,7 +68,8 @@ class Writer:
                 if some:  # networks take seconds to load: re-running with nothing new does not
                     read = read_files(some, workers, progress=progress)
                     for entries in self._described(read, report, batch_size):
-                        self._store.upsert(entries if some is first else moving.merged(entries))
+                        with stage("store"):
+                            self._store.upsert(entries if some is first else moving.merged(entries))
                 if some or self._interrupted():
                     self._settle_basis()
             if last := moving.remaining():
@@ -108,7 +110,8 @@ class Writer:
 
     def _store_all(self, read: Iterable[ReadImage], report: AddReport, batch_size: int) -> None:
         for entries in self._described(read, report, batch_size):
-            self._store.upsert(entries)
+            with stage("store"):
+                self._store.upsert(entries)
 
     def add_described(
         self, images: Iterable[tuple[str | os.PathLike[str], Regions, NDArray[np.floating[Any]]]]
@@ -177,7 +180,8 @@ class Writer:
         if not fitting.all_have_maps(self._store):
             return  # vectors that were given cannot be coded: the index stays as it is
         if held >= fitting.LEAST_PHOTOS:
-            fitting.fit(self._store, network, self._dims)
+            with stage("basis"):
+                fitting.fit(self._store, network, self._dims)
         elif (basis := fitting.start_basis(network, self._dims)) is not None:
             fitting.code(self._store, network, basis, 0)
         else:

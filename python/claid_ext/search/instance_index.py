@@ -20,6 +20,7 @@ from claid_ext.search.growing import Writer
 from claid_ext.search.opening import given_source, make_folder, source_of
 from claid_ext.search.recipes import DEFAULT_RUNNING, Networks, Running
 from claid_ext.search.searcher import Searcher
+from claid_ext.stage_times import StageTimes, collecting
 
 if TYPE_CHECKING:
     import torch
@@ -99,6 +100,9 @@ class InstanceIndex(Searcher):
         regions: RegionSource | None = None,
         scales: Sequence[float] | None = None,
         device: str | torch.device | None = None,
+        runtime: str | None = None,
+        precision: str | None = None,
+        allow_runtime: bool = False,
     ) -> InstanceIndex:
         """Open an index.
 
@@ -109,11 +113,16 @@ class InstanceIndex(Searcher):
             are first needed, from what the manifest says.
         scales : of the detector, those it was made with; None to take the manifest's.
         device : where to make them.
+        runtime, precision : by what to run them, as `claid_ext.Detector`; None for those that the
+            index was made with.
+        allow_runtime : whether they may be others: then what is described now is a little unlike
+            what is stored.
 
         Raises
         ------
         InvalidIndexError : the folder is no index, or one of another version.
-        IndexMismatchError : a descriptor, detector or scales other than it was made with.
+        IndexMismatchError : a descriptor, detector or scales other than it was made with; when the
+            networks are first needed, another runtime or precision.
         """
         path = Path(path)
         made = manifest.read_manifest(path)["regions"]
@@ -121,7 +130,12 @@ class InstanceIndex(Searcher):
             path,
             source=given_source(path, made, detector, scales) or regions,
             descriptor=descriptor,
-            running=Running(device=device),
+            running=Running(
+                device=device,
+                runtime=runtime,
+                precision=precision,
+                allow_runtime=allow_runtime,
+            ),
         )
 
     @classmethod
@@ -161,7 +175,13 @@ class InstanceIndex(Searcher):
             return cls.create(path, descriptor=descriptor, regions=regions, **asked)
         asked |= {name: part.manifest() for name, part in parts.items() if part is not None}
         stored = manifest.read_manifest(path)
-        manifest.check_same(path, {name: stored[name] for name in asked}, asked, "")
+        manifest.check_same(
+            path,
+            {name: stored[name] for name in asked},
+            asked,
+            "",
+            allow_runtime=running.allow_runtime,
+        )
         return cls._opened(path, source=regions, descriptor=descriptor, running=running)
 
     @classmethod
@@ -177,6 +197,7 @@ class InstanceIndex(Searcher):
         workers: int = 2,
         batch_size: int = 8,
         progress: bool = False,
+        times: StageTimes | None = None,
     ) -> AddReport:
         """Add images; those that are there, and have not changed since, are passed over.
 
@@ -192,6 +213,7 @@ class InstanceIndex(Searcher):
         workers : threads that read images ahead.
         batch_size : images detected, described and committed together.
         progress : whether to show a bar on stderr, where that is a terminal.
+        times : where to add up what each stage took, in all threads together.
 
         Raises
         ------
@@ -207,9 +229,10 @@ class InstanceIndex(Searcher):
         }
         coming: Iterator[Any] = iter(images)
         first = list(islice(coming, 1))
-        if first and isinstance(first[0], tuple):
-            return self._writer.add_named(chain(first, coming), **options)
-        return self._writer.add([absolute(image) for image in chain(first, coming)], **options)
+        with collecting(times):
+            if first and isinstance(first[0], tuple):
+                return self._writer.add_named(chain(first, coming), **options)
+            return self._writer.add([absolute(image) for image in chain(first, coming)], **options)
 
     def refit(self, *, progress: bool = False) -> int:
         """Fit the basis to the photos as they are now, and code all of them by it.

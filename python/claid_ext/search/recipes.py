@@ -11,7 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from claid_ext.describing import RegionDescriber
-from claid_ext.errors import IndexMismatchError, InvalidIndexError
+from claid_ext.errors import (
+    IndexMismatchError,
+    InvalidIndexError,
+    RuntimeUnavailableError,
+)
 from claid_ext.index.manifest import check_same
 
 if TYPE_CHECKING:
@@ -27,15 +31,50 @@ __all__ = ["DEFAULT_RUNNING", "Networks", "Running", "make_descriptor", "make_so
 
 
 class Running(NamedTuple):
-    """Where and how networks run; it changes no record.
+    """Where and how networks run; it changes no record, but for a runtime that is allowed.
 
     `device` is torch's, None for a GPU where there is one; `threads` and `batch_size` are of the
-    detector, None for its defaults.
+    detector, None for its defaults. `runtime` and `precision` are as `claid_ext.Detector`, None for
+    those of the recipe; others than in the manifest are an error, unless `allow_runtime`.
     """
 
     device: torch.device | str | None = None
     threads: int | None = None
     batch_size: int | None = None
+    runtime: str | None = None
+    precision: str | None = None
+    allow_runtime: bool = False
+
+    def choice(self, recipe: Recipe) -> dict[str, Any]:
+        """Return runtime and precision of a recipe's network, as arguments.
+
+        Where those of the recipe are not here and others are allowed, they are what suits this
+        machine.
+
+        Raises
+        ------
+        RuntimeUnavailableError : they are not here, and no others are allowed.
+        """
+        made = recipe.get("runtime", "torch"), recipe.get("precision", "float32")
+        if self.runtime is not None:
+            asked = self.runtime, self.precision or "auto"
+        else:
+            asked = made[0], self.precision or made[1]
+        from claid_ext.backbones.runtimes import choose
+
+        try:
+            choice = choose(*asked, self.device)
+        except (RuntimeUnavailableError, ValueError) as error:
+            if asked != made:
+                raise
+            if not self.allow_runtime:
+                raise RuntimeUnavailableError(
+                    f"the networks were run by {', '.join(made)}, and cannot be here: {error}. "
+                    "--allow-runtime (allow_runtime=True) runs them by what is here; what is "
+                    "described then is a little unlike what is stored"
+                ) from error
+            choice = choose("auto", "auto", self.device)
+        return choice._asdict()
 
 
 DEFAULT_RUNNING = Running()
@@ -109,7 +148,13 @@ class Networks:
         return RegionDescriber(self.source, self.descriptor, basis)
 
     def _check(self, part: str, made: RegionSource | Descriptor) -> None:
-        check_same(self._folder, self._manifest[part], made.manifest(), part)
+        check_same(
+            self._folder,
+            self._manifest[part],
+            made.manifest(),
+            part,
+            allow_runtime=self._running.allow_runtime,
+        )
 
     def _recipe(self, part: str) -> Recipe:
         recipe: Recipe | None = self._manifest["recipes"][part]
@@ -144,6 +189,7 @@ def _detected(recipe: Recipe, running: Running) -> RegionSource:
         weights=backbone["weights"],
         device=running.device,
         batch_size=running.batch_size,
+        **running.choice(recipe),
         **options,
     )
     return DetectedRegions(
@@ -183,6 +229,7 @@ def _network(recipe: Recipe, running: Running) -> Descriptor:
         octaves=recipe["octaves"],
         pooling=recipe["pooling"],
         device=running.device,
+        **running.choice(recipe),
     )
 
 
@@ -191,7 +238,12 @@ def _tokens(recipe: Recipe, running: Running) -> Descriptor:
     from claid_ext.descriptors import RegionDescriptor
 
     backbone = recipe["backbone"]
-    loaded = load_backbone(backbone["name"], weights=backbone["weights"], device=running.device)
+    loaded = load_backbone(
+        backbone["name"],
+        weights=backbone["weights"],
+        device=running.device,
+        **running.choice(recipe),
+    )
     return RegionDescriptor(loaded, pooling=recipe["pooling"])
 
 

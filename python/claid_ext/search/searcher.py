@@ -16,11 +16,12 @@ from claid_ext.index.paths import ImageFilter, absolute
 from claid_ext.index.store import Store
 from claid_ext.record import check_vectors
 from claid_ext.regions import RegionSource
-from claid_ext.search.finding import FindOptions, Prepared, StageTimes, find
+from claid_ext.search.finding import FindOptions, Prepared, find
 from claid_ext.search.fitting import Frozen, frozen_basis
 from claid_ext.search.preparing import prepare
 from claid_ext.search.query import Hit, as_query, is_one_query
 from claid_ext.search.recipes import Networks
+from claid_ext.stage_times import StageTimes
 
 if TYPE_CHECKING:
     from claid_ext.describing import Descriptor

@@ -17,8 +17,9 @@ from claid_ext.vectors import unit
 if TYPE_CHECKING:
     from PIL import Image
 
-    from claid_ext.descriptors.networks import ConvNetwork, TokenNetwork
+    from claid_ext.descriptors.networks import ConvNetwork
     from claid_ext.descriptors.pooling import FeatureMap
+    from claid_ext.descriptors.token_network import TokenNetwork
 
 __all__ = ["SIDES", "Templates", "query_templates"]
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 import numpy as np
 
 from claid_ext.errors import BasisChangedError
-from claid_ext.search.finding import Prepared, StageTimes
+from claid_ext.search.finding import Prepared
 from claid_ext.search.query import Hit, Query
 from claid_ext.serve.errors import UnusableError
 from claid_ext.serve.listing import index_state, photo_details
@@ -20,6 +20,7 @@ from claid_ext.serve.pictures import PhotoFiles
 from claid_ext.serve.reader import Catalogue, Reader, Scope
 from claid_ext.serve.uploads import Uploads
 from claid_ext.serve.workers import Stop, Workers
+from claid_ext.stage_times import StageTimes
 
 __all__ = ["Searching"]
 
