@@ -28,6 +28,8 @@ def started(folder, *arguments):
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", code, *map(str, arguments)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Else it would ignore SIGINT where these tests do, in the background of a shell.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
