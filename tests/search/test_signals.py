@@ -24,12 +24,12 @@ CRASHED = ("Fatal Python error", "Segmentation fault", "Traceback", "terminate c
 
 def started(folder, *arguments):
     """Start `claid ARGUMENTS` as a process of its own, with faulthandler."""
-    code = "import sys; from claid_ext.cli import main; sys.exit(main())"
+    # Else it would ignore SIGINT where these tests do, as in the background of a shell.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += "from claid_ext.cli import main; sys.exit(main())"
     return subprocess.Popen(
         [sys.executable, "-X", "faulthandler", "-c", code, *map(str, arguments)],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        # Else it would ignore SIGINT where these tests do, in the background of a shell.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
