@@ -33,6 +33,7 @@ from claid_ext.record import CellMap, ImageRecord
 from claid_ext.regions.value import Regions
 from claid_ext.weights import package_file
 
+MOST_GROWTH = 24  # MiB, of a short soak: caches that are still filling, and the allocator's
 QUERIES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle_left.png")
 BOX = (60, 60, 260, 260)
 SIZE = (480, 640)

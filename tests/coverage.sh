@@ -6,6 +6,7 @@
 # [test], cmake, ninja, pybind11 and gcovr. Names the lines that are not run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source tests/instrumented.sh
 what=${1:?python or cpp}
 shift
 least=95
@@ -21,21 +22,13 @@ case $what in
     ;;
   cpp)
     # Several threads count the same lines.
-    cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Debug -DCLAID_CUDA=OFF -DCLAID_CPP_TESTS=ON \
-      "-DCMAKE_CXX_FLAGS=-O1 --coverage -fprofile-update=atomic" \
-      "-Dpybind11_DIR=$(python -m pybind11 --cmakedir)" "-DPython_EXECUTABLE=$(command -v python)"
-    cmake --build "$build" --parallel 2
+    instrumented "$build" -DCMAKE_BUILD_TYPE=Debug -DCLAID_CPP_TESTS=ON \
+      "-DCMAKE_CXX_FLAGS=-O1 --coverage -fprofile-update=atomic"
     find "$build" -name '*.gcda' -delete
     ctest --test-dir "$build" --output-on-failure
-    rm -rf "$build/site"
-    mkdir "$build/site"
-    cp -r python/claid_ext "$build/site/"
-    rm -f "$build"/site/claid_ext/_core*.so
-    cp "$build"/_core*.so "$build/site/claid_ext/"
     tests=("$@")
     ((${#tests[@]})) || tests=(tests/core)
-    PYTHONPATH=$build/site${PYTHONPATH:+:$PYTHONPATH} OMP_NUM_THREADS=1 \
-      python -m pytest -q -p no:cacheprovider "${tests[@]}"
+    OMP_NUM_THREADS=1 python -m pytest -q -p no:cacheprovider "${tests[@]}"
     # Branches that only an exception takes are the compiler's.
     gcovr -r . --filter 'csrc/claid/' --exclude-throw-branches --txt --print-summary \
       --fail-under-line $least "$build"

@@ -6,6 +6,7 @@
 # threads unless others are named; the interpreter and NumPy are not instrumented.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+source tests/instrumented.sh
 kind=${1:?address or thread}
 shift
 case $kind in
@@ -14,16 +15,7 @@ case $kind in
   *) echo "no sanitizer $kind: address or thread" >&2 && exit 2 ;;
 esac
 build=$PWD/build/sanitized-$kind
-mkdir -p "$build"
-cmake -S . -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCLAID_SANITIZE="$flags" \
-  -DCLAID_CUDA=OFF "-Dpybind11_DIR=$(python -m pybind11 --cmakedir)" \
-  "-DPython_EXECUTABLE=$(command -v python)" > "$build/configured" 2>&1 || { cat "$build/configured"; exit 1; }
-cmake --build "$build" --parallel 2
-rm -rf "$build/site"
-mkdir "$build/site"
-cp -r python/claid_ext "$build/site/"
-rm -f "$build"/site/claid_ext/_core*.so
-cp "$build"/_core*.so "$build/site/claid_ext/"
+instrumented "$build" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCLAID_SANITIZE="$flags"
 
 tests=("$@")
 if ((${#tests[@]} == 0)); then
@@ -37,7 +29,6 @@ fi
 export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1:detect_odr_violation=0
 export UBSAN_OPTIONS=print_stacktrace=1
 export TSAN_OPTIONS=halt_on_error=1:report_signal_unsafe=0
-export PYTHONPATH=$build/site${PYTHONPATH:+:$PYTHONPATH}
 export OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1  # their own threads are not instrumented
 # libstdc++ beside it: exceptions must be seen from the first one on.
 LD_PRELOAD="$(g++ -print-file-name=$library) $(g++ -print-file-name=libstdc++.so)" \

@@ -11,6 +11,7 @@ from claid_ext.progress import counting
 from claid_ext.scale.dataset import DataSet
 from claid_ext.scale.engines import Options, engine_named
 from claid_ext.scale.shard import ShardReport, run_shard
+from claid_ext.search.recipes import Networks, Running
 
 if TYPE_CHECKING:
     from claid_ext.describing import Describer
@@ -42,17 +43,12 @@ class Work:
     ----------
     address : of the data set.
     describer : None to make it from the data set's recipes.
-    device, threads : where networks run, and with how many threads of torch.
-    runtime, precision, allow_runtime : by what they run, as `InstanceIndex.open`.
+    running : where networks run, by what, and with how many threads.
     """
 
     address: str
-    describer: Describer | None = None
-    device: str | None = None
-    threads: int = 1
-    runtime: str | None = None
-    precision: str | None = None
-    allow_runtime: bool = False
+    describer: Describer | None
+    running: Running
 
     def __call__(self) -> Callable[[int], ShardReport]:
         """Make the networks, and return the function."""
@@ -64,17 +60,10 @@ class Work:
         import torch
 
         from claid_ext.descriptors.basis import Basis
-        from claid_ext.search.recipes import Networks, Running
 
-        torch.set_num_threads(self.threads)  # sums differ in their last bits with it
-        running = Running(
-            device=self.device,
-            threads=self.threads,
-            runtime=self.runtime,
-            precision=self.precision,
-            allow_runtime=self.allow_runtime,
-        )
-        networks = Networks(dataset.files.shown(), dataset.manifest, running=running)
+        assert self.running.threads is not None
+        torch.set_num_threads(self.running.threads)  # sums differ in their last bits with it
+        networks = Networks(dataset.files.shown(), dataset.manifest, running=self.running)
         content = dataset.basis_bytes()
         return networks.describer(None if content is None else Basis.from_bytes(content))
 
@@ -122,6 +111,13 @@ def extract(
         asked = {name: made[name] for name in ("regions", "descriptor")}
         check_options(dataset, asked, allow_runtime=allow_runtime)
     run = engine_named(engine)
+    running = Running(
+        device=device,
+        threads=threads,
+        runtime=runtime,
+        precision=precision,
+        allow_runtime=allow_runtime,
+    )
     report, start = ExtractReport(), time.perf_counter()
     with dataset.files.writing("images"):
         done = set(dataset.done())
@@ -129,15 +125,7 @@ def extract(
         report.present = len(done)
         photos = _photos_in(dataset, missing)
         with counting(photos, "extracting", "photo", None if progress else True) as step:
-            work = Work(
-                dataset.address,
-                describer,
-                device,
-                threads,
-                runtime,
-                precision,
-                allow_runtime,
-            )
+            work = Work(dataset.address, describer, running)
             for one in run(work, missing, options or Options()) if missing else ():
                 report.shards += 1
                 report.photos += one.photos
