@@ -25,7 +25,8 @@ case $what in
     instrumented "$build" -DCMAKE_BUILD_TYPE=Debug -DCLAID_CPP_TESTS=ON \
       "-DCMAKE_CXX_FLAGS=-O1 --coverage -fprofile-update=atomic"
     find "$build" -name '*.gcda' -delete
-    ctest --test-dir "$build" --output-on-failure
+    # Not the emulated CUDA: it runs csrc/cuda, and its fibers have no room for counting.
+    ctest --test-dir "$build" --output-on-failure -R '^(kernels|filter|box_search)$'
     tests=("$@")
     ((${#tests[@]})) || tests=(tests/core)
     OMP_NUM_THREADS=1 python -m pytest -q -p no:cacheprovider "${tests[@]}"
