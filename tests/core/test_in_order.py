@@ -67,16 +67,18 @@ def test_an_error_of_the_source_comes_after_what_it_gave() -> None:
 
 def test_who_stops_early_waits_only_for_what_has_begun() -> None:
     begun: list[int] = []
-    go_on = threading.Event()
+    at_second, go_on = threading.Event(), threading.Event()
 
     def work(item: int) -> int:
         begun.append(item)
         if item:
+            at_second.set()
             assert go_on.wait(PATIENCE)
         return item
 
     results = in_order(range(100), work, workers=1, ahead=5)
     assert next(results) == 0
+    assert at_second.wait(PATIENCE)
     threading.Timer(0.05, go_on.set).start()
     results.close()
     assert len(begun) <= 2
