@@ -129,3 +129,30 @@ def test_openvino_and_nncf_come_without_telemetry_and_without_warnings() -> None
     run = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(run, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["openvino.tools.ovc.telemetry_stub", "False"], done.stderr
+
+
+FIRST_INFERENCES = """
+import sys, threading
+import numpy as np
+from claid_ext.backbones.runtimes.packages import import_openvino
+ov = import_openvino()
+from openvino import opset13
+given = opset13.parameter([-1, 3], ov.Type.f32)
+compiled = ov.Core().compile_model(ov.Model([opset13.relu(given)], [given], "relu"), "CPU")
+requests = [compiled.create_infer_request() for _ in range(4)]
+together = threading.Barrier(len(requests))
+def infer(request):
+    together.wait()
+    list(request.infer([np.zeros((2, 3), np.float32)], share_inputs=True).values())
+threads = [threading.Thread(target=infer, args=(one,)) for one in requests]
+sys.setswitchinterval(1e-6)
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_the_first_inferences_of_some_threads_do_not_wait_for_each_other() -> None:
+    """As they did in one of ten such processes: see `packages._make_type_maps`."""
+    pytest.importorskip("openvino")
+    for _ in range(4):
+        subprocess.run([sys.executable, "-c", FIRST_INFERENCES], check=True, timeout=60)

@@ -4,24 +4,41 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
+
 __all__ = ["conversion_warnings", "import_nncf", "import_openvino"]
 
 _TELEMETRY = "openvino_telemetry"
+_FIRST_USE = threading.Lock()
 
 
 def import_openvino() -> Any:
     """Return the module openvino. Raises ImportError."""
-    return _imported("openvino")
+    with _FIRST_USE:
+        openvino = _imported("openvino")
+        _make_type_maps(openvino)
+    return openvino
 
 
 def import_nncf() -> Any:
     """Return the module nncf. Raises ImportError."""
     return _imported("nncf")
+
+
+def _make_type_maps(openvino: Any) -> None:
+    """Let one thread alone make OpenVINO's maps between its types and NumPy's.
+
+    They are static variables in C++, made when first used, and give up the GIL meanwhile: two
+    threads whose first inferences meet there wait for each other for ever (OpenVINO 2026.4).
+    """
+    openvino.Type.f32.to_dtype()
+    openvino.Tensor(np.zeros(1, np.float32)).data  # noqa: B018 (a property that makes an array)
 
 
 @contextmanager
