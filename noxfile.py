@@ -283,18 +283,22 @@ def bench(session: nox.Session) -> None:
 @shared
 def docs(session: nox.Session) -> None:
     """The site, to site/: a warning is an error, and no page loads anything from elsewhere."""
-    in_everything(session, "mkdocs", "build", "--strict", "-q", NO_MKDOCS_2_WARNING="1")
+    # Not --quiet: what is not logged is not counted.
+    in_everything(session, "mkdocs", "build", "--strict", NO_MKDOCS_2_WARNING="1")
     in_everything(session, "python", "docs/check_site.py", "site")
 
 
 @nox.session
 def scale(session: nox.Session) -> None:
-    """Ray, a Milvus server and an S3 server, all on this machine, and what runs on them."""
+    """Ray, a Milvus server and an S3 server, all on this machine, and what runs on them.
+
+    The tests of the engine `local` need none of them, and run in `readme`.
+    """
     # The one server that PyPI has, the client that fits it, and what that client still needs.
     server = ("milvus==2.3.5", "pymilvus==2.3.7", "setuptools<81", "marshmallow<4", "moto[server]")
     session.install("-q", ".[offline,serve,ray,milvus,test]", *server)
     stores = tracked("tests/search/test_store_*.py")
-    session.run("pytest", "-q", "tests/scale", *stores)
+    session.run("pytest", "-q", "-k", "not [local]", "tests/scale", *stores)
 
 
 # --- What takes longer than `.ci/run` has: by hand, and .github/workflows/deep.yml
