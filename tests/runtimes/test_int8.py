@@ -119,3 +119,27 @@ def test_other_precisions_need_no_photos(vit: Callable[..., Any]) -> None:
         backbone = load_backbone(vit(), device="cpu", **options)
         backbone.calibrate([])
         assert "calibration" not in backbone.running()
+
+
+def test_extract_calibrates_before_its_workers_begin(
+    no_cache: Any,
+    tmp_path: Any,
+    network: Callable[..., Any],
+    pictures: list[Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    pytest.importorskip("pyarrow")
+    from claid_ext.cli import main
+    from claid_ext.scale import DataSet
+
+    (tmp_path / "photos").mkdir()
+    for number, picture in enumerate(pictures):
+        picture.save(tmp_path / "photos" / f"{number:02}.png")
+    torch.save(network("test_vit").state_dict(), tmp_path / "vit.pth")
+    command = f"extract {tmp_path}/photos -o {tmp_path}/data --descriptor tokens --workers 1"
+    command += f" --backbone test_vit --weights {tmp_path}/vit.pth --tau 0.5 --min-patches 2"
+    assert main([*command.split(), "--runtime", "openvino", "--precision", "int8"]) == 0
+    assert f"{len(pictures)} new" in capsys.readouterr().out
+    made = DataSet(tmp_path / "data").manifest
+    assert made["regions"]["precision"] == "int8"
+    assert made["regions"]["calibration"] == made["descriptor"]["calibration"]
