@@ -31,9 +31,9 @@ case $what in
     tests=("$@")
     ((${#tests[@]})) || tests=(tests/core)
     OMP_NUM_THREADS=1 python -m pytest -q -p no:cacheprovider "${tests[@]}"
-    # Branches that only an exception takes are the compiler's.
+    # Branches that only an exception takes are the compiler's; the inner loops run 2^32 times.
     gcovr -r . --filter 'csrc/claid/' --exclude-throw-branches --txt --print-summary \
-      --fail-under-line $least "$build"
+      --gcov-suspicious-hits-threshold=0 --fail-under-line $least "$build"
     ;;
   *) echo "no coverage of $what: python or cpp" >&2 && exit 2 ;;
 esac
