@@ -297,8 +297,7 @@ def scale(session: nox.Session) -> None:
     # The one server that PyPI has, the client that fits it, and what that client still needs.
     server = ("milvus==2.3.5", "pymilvus==2.3.7", "setuptools<81", "marshmallow<4", "moto[server]")
     # A build of its own: `everything` may build at the same time.
-    build = f"-Cbuild-dir={session.create_tmp()}"
-    session.install("-q", build, ".[offline,serve,ray,milvus,test]", *server)
+    session.install("-q", "-Cbuild-dir=build/scale", ".[offline,serve,ray,milvus,test]", *server)
     stores = tracked("tests/search/test_store_*.py")
     session.run("pytest", "-q", "-k", "not [local] and not [ray]", "tests/scale", *stores)
 
