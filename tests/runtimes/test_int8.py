@@ -136,9 +136,10 @@ def test_extract_calibrates_before_its_workers_begin(
     for number, picture in enumerate(pictures):
         picture.save(tmp_path / "photos" / f"{number:02}.png")
     torch.save(network("test_vit").state_dict(), tmp_path / "vit.pth")
-    command = f"extract {tmp_path}/photos -o {tmp_path}/data --descriptor tokens --workers 1"
-    command += f" --backbone test_vit --weights {tmp_path}/vit.pth --tau 0.5 --min-patches 2"
-    assert main([*command.split(), "--runtime", "openvino", "--precision", "int8"]) == 0
+    command = ["extract", f"{tmp_path}/photos", "-o", f"{tmp_path}/data", "--workers", "1"]
+    command += ["--backbone", "test_vit", "--weights", f"{tmp_path}/vit.pth", "--tau", "0.5"]
+    command += ["--min-patches", "2", "--descriptor", "tokens"]
+    assert main([*command, "--runtime", "openvino", "--precision", "int8"]) == 0
     assert f"{len(pictures)} new" in capsys.readouterr().out
     made = DataSet(tmp_path / "data").manifest
     assert made["regions"]["precision"] == "int8"
